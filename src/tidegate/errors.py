@@ -1,0 +1,55 @@
+"""Every error the platform raises on purpose; whether to try again is its type.
+
+TidegateError
+├── TerminalError           trying again changes nothing: a person must act
+│   ├── UsageError          the call's own words are off (exit status 2)
+│   ├── ContractError       a contract is invalid, or would break what exists
+│   ├── SourceError         a delivery cannot be read at all
+│   ├── HeldError           a gate held the batch: published data is untouched
+│   └── StackError          a server cannot be had on this machine
+└── TransientError          the same call may go through later: Airflow retries it
+    ├── UnavailableError    a server or an address does not answer
+    └── BusyError           somebody else is doing the same work at this moment
+"""
+
+from __future__ import annotations
+
+
+class TidegateError(Exception):
+    """Base of all; its text says what was found, what was expected, and what to do next."""
+
+
+class TerminalError(TidegateError):
+    """Trying again changes nothing."""
+
+
+class UsageError(TerminalError):
+    """The call's own words are off."""
+
+
+class ContractError(TerminalError):
+    """A contract is invalid, or a change to it would break what exists."""
+
+
+class SourceError(TerminalError):
+    """A delivery cannot be read at all; no row of it was taken."""
+
+
+class HeldError(TerminalError):
+    """A gate held the batch; what is published stays as it was."""
+
+
+class StackError(TerminalError):
+    """A server of the embedded stack cannot be had on this machine."""
+
+
+class TransientError(TidegateError):
+    """The same call may go through later."""
+
+
+class UnavailableError(TransientError):
+    """A server or an address does not answer."""
+
+
+class BusyError(TransientError):
+    """Somebody else is doing the same work at this moment."""

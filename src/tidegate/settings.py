@@ -1,0 +1,80 @@
+"""Every knob of the platform, read once from the environment.
+
+Order of precedence: the environment, then `.env` (yours), then `.tidegate/env` (written by `tidegate up`
+with the addresses and generated passwords of the embedded servers). Code below this module cannot tell an
+embedded server from an external one: it only sees an address.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _project_root() -> Path:
+    """Return the checkout: TIDEGATE_PROJECT, or the folder above that holds `schemas/` and `dags/`."""
+    named = os.environ.get("TIDEGATE_PROJECT")
+    return Path(named).resolve() if named else Path(__file__).resolve().parents[2]
+
+
+class Settings(BaseSettings):
+    """Settings of one checkout; field NAME is read from the variable TIDEGATE_NAME."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEGATE_", extra="ignore", frozen=True)
+
+    project: Path = Field(default_factory=_project_root, description="The checkout that holds contracts, DAGs, models.")
+    home: Path = Field(
+        default_factory=lambda: _project_root() / ".tidegate",
+        description="Where everything that runs or is derived lives.",
+    )
+    inbox: Path | None = Field(default=None, description="Folder that `local` sources are relative to; default HOME/inbox.")
+    landing_url: str | None = Field(
+        default=None, description="Where landed Parquet goes (file://, s3://, gs://); default HOME/landing."
+    )
+
+    warehouse_url: SecretStr | None = Field(
+        default=None, description="postgresql:// address of the warehouse; set it to use your own server."
+    )
+    airflow_database_url: SecretStr | None = Field(
+        default=None, description="postgresql:// address of Airflow's metadata database."
+    )
+    airflow_url: str | None = Field(default=None, description="http(s) address of Airflow's API server.")
+    airflow_username: str = Field(default="admin", description="User that the CLI logs in to Airflow with.")
+    airflow_password: SecretStr | None = Field(default=None, description="That user's password.")
+    spark_remote: str | None = Field(
+        default=None, description="sc:// address of a Spark Connect server; default: the embedded Sail."
+    )
+    spark_master: str | None = Field(
+        default=None, description="Spark master (local[2], spark://host:7077) to use instead of Spark Connect."
+    )
+
+    postgres_bin: Path | None = Field(default=None, description="Folder with initdb and pg_ctl; found when empty.")
+    airflow_parallelism: int = Field(default=4, ge=1, description="Tasks that run at once.")
+    duckdb_memory: str = Field(default="512MB", description="Memory that parsing one batch may use before it spills.")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @property
+    def inbox_path(self) -> Path:
+        """Folder that `local` sources are relative to."""
+        return self.inbox or self.home / "inbox"
+
+    @property
+    def landing(self) -> str:
+        """URL of the landing area, without a trailing slash."""
+        return (self.landing_url or (self.home / "landing").as_uri()).rstrip("/")
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return the settings, reading the environment on the first call only.
+
+    Tests that change the environment call `get_settings.cache_clear()`.
+    """
+    root = _project_root()
+    home = Path(os.environ.get("TIDEGATE_HOME", root / ".tidegate"))
+    # In pydantic-settings a later file wins over an earlier one.
+    return Settings(_env_file=(home / "env", root / ".env"))  # type: ignore[call-arg]
