@@ -1,0 +1,6 @@
+"""Data contracts: read them, check them, compare them, and derive from them everything that a dataset needs."""
+
+from tidegate.contracts.model import Column, Contract, Rule, Source
+from tidegate.contracts.read import load, load_all, load_file
+
+__all__ = ["Column", "Contract", "Rule", "Source", "load", "load_all", "load_file"]

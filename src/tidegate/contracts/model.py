@@ -1,0 +1,138 @@
+"""What a contract says, as immutable values; no reading of files and no talking to servers here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+Grain = Literal["year", "month", "day"]
+
+#: The partition of a dataset that is delivered whole.
+WHOLE = "all"
+
+#: Appended by the platform to every published row; a contract may not use these names.
+LINEAGE_COLUMNS = ("_partition", "_batch_id")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One checkable sentence of a contract about one column (or the key).
+
+    `kind` is one of type, required, minimum, maximum, accepted, pattern, min_length, max_length, key, partition.
+    """
+
+    kind: str
+    columns: tuple[str, ...]
+    value: Any
+    line: int
+
+    @property
+    def expected(self) -> str:
+        """Say in words what the rule expects of a value."""
+        column = ", ".join(self.columns)
+        match self.kind:
+            case "type":
+                return f"{column} is a value of type {self.value}"
+            case "required":
+                return f"{column} is never empty"
+            case "minimum":
+                return f"{column} >= {self.value}"
+            case "maximum":
+                return f"{column} <= {self.value}"
+            case "accepted":
+                return f"{column} is one of {', '.join(map(str, self.value))}"
+            case "pattern":
+                return f"{column} matches {self.value}"
+            case "min_length":
+                return f"{column} has at least {self.value} characters"
+            case "max_length":
+                return f"{column} has at most {self.value} characters"
+            case "key":
+                return f"({column}) is unique"
+            case "partition":
+                return f"({column}) names partition {self.value}"
+        raise AssertionError(self.kind)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, its types on both sides, and what is promised of its values."""
+
+    name: str
+    logical_type: str
+    postgres_type: str
+    duckdb_type: str
+    description: str
+    required: bool
+    line: int
+    rules: tuple[Rule, ...] = ()
+    classification: str | None = None
+    references: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where deliveries of a dataset come from: one `servers` entry of the contract."""
+
+    name: str
+    type: str
+    location: str
+    format: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Partitioning:
+    """The columns whose values name a row's partition, and the calendar grain they follow, if any."""
+
+    columns: tuple[str, ...]
+    grain: Grain | None
+
+    def of_instant(self, instant: datetime | date) -> str:
+        """Name the partition of a data interval that starts at `instant`."""
+        formats = {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}
+        assert self.grain is not None
+        return instant.strftime(formats[self.grain])
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One dataset's contract, as read from `path`."""
+
+    dataset: str
+    version: str
+    path: Path
+    schema: str
+    table: str
+    description: str
+    grain: str
+    owner: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    partitioning: Partitioning | None
+    sources: tuple[Source, ...]
+    max_refused_share: float
+    freshness: timedelta | None
+    retention: str | None
+    line: int
+    key_line: int = 1
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule that can be judged row by row, in column order, the key's last."""
+        row = tuple(rule for column in self.columns for rule in column.rules)
+        return (*row, Rule("key", self.key, True, self.key_line)) if self.key else row
+
+    @property
+    def reference(self) -> str:
+        """`schemas/flights.odcs.yaml`: the name by which verdicts cite the contract."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    def column(self, name: str) -> Column:
+        """Return the column of that name; KeyError if there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)

@@ -1,0 +1,292 @@
+"""From an Open Data Contract Standard v3 file to a `Contract`; whatever is wrong is said with file and line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tidegate.contracts import types
+from tidegate.contracts.model import LINEAGE_COLUMNS, Column, Contract, Grain, Partitioning, Rule, Source
+from tidegate.errors import ContractError, UsageError
+from tidegate.settings import Settings
+
+SUFFIX = ".odcs.yaml"
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,47}$")
+_COLUMN = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_UNITS = {
+    "s": 1, "second": 1, "seconds": 1,
+    "m": 60, "min": 60, "minute": 60, "minutes": 60,
+    "h": 3600, "hour": 3600, "hours": 3600,
+    "d": 86400, "day": 86400, "days": 86400,
+}  # fmt: skip
+_OPTION_RULES = {
+    "minimum": "minimum",
+    "maximum": "maximum",
+    "pattern": "pattern",
+    "minLength": "min_length",
+    "maxLength": "max_length",
+}
+
+
+def load(settings: Settings, dataset: str) -> Contract:
+    """Read the contract of `dataset` from `schemas/`.
+
+    Raises:
+        UsageError: there is no contract of that name.
+        ContractError: the file is not a valid contract.
+    """
+    path = settings.project / "schemas" / f"{dataset}{SUFFIX}"
+    if not _NAME.match(dataset) or not path.is_file():
+        known = ", ".join(sorted(p.name.removesuffix(SUFFIX) for p in path.parent.glob(f"*{SUFFIX}"))) or "none"
+        raise UsageError(f"no dataset {dataset!r}: schemas/ has contracts for {known}; add schemas/NAME{SUFFIX}")
+    return load_file(path)
+
+
+def load_all(settings: Settings) -> list[Contract]:
+    """Read every contract in `schemas/`, in name order."""
+    return [load_file(path) for path in sorted((settings.project / "schemas").glob(f"*{SUFFIX}"))]
+
+
+@cache
+def _validator() -> Any:
+    import jsonschema
+    from open_data_contract_standard.model import OpenDataContractStandard
+
+    schema = json.loads(OpenDataContractStandard.json_schema())
+    return jsonschema.validators.validator_for(schema)(schema)
+
+
+def load_file(path: Path) -> Contract:
+    """Read one contract file.
+
+    Raises:
+        ContractError: the file is missing, is not YAML, breaks the standard, or promises what cannot be kept.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ContractError(f"{path}: no such contract file") from None
+    except UnicodeDecodeError as error:
+        raise ContractError(f"{path}: not UTF-8 (byte {error.start}); save the contract as UTF-8") from None
+    try:
+        document = yaml.safe_load(text)
+        lines = _line_numbers(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        raise ContractError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(document, dict):
+        raise ContractError(f"{path}:1: expected a mapping as in the Open Data Contract Standard")
+    reader = _Reader(path, document, lines)
+    reader.check_standard()
+    return reader.contract()
+
+
+def _line_numbers(text: str) -> dict[tuple[str | int, ...], int]:
+    """Map every path in the YAML document to its line, counted from 1."""
+    found: dict[tuple[str | int, ...], int] = {}
+
+    def walk(node: yaml.Node | None, path: tuple[str | int, ...]) -> None:
+        if node is None:
+            return
+        found.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                found[(*path, key.value)] = key.start_mark.line + 1
+                walk(value, (*path, key.value))
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                walk(value, (*path, index))
+
+    walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
+    return found
+
+
+class _Reader:
+    """Builds one `Contract`, keeping at hand where each value stands in the file."""
+
+    def __init__(self, path: Path, document: dict[str, Any], lines: dict[tuple[str | int, ...], int]) -> None:
+        self.path, self.document, self.lines = path, document, lines
+
+    def line(self, where: Sequence[str | int]) -> int:
+        """Return the line of the nearest thing that `where` names."""
+        steps = tuple(where)
+        while steps and steps not in self.lines:
+            steps = steps[:-1]
+        return self.lines.get(steps, 1)
+
+    def refuse(self, where: Sequence[str | int], sentence: str) -> ContractError:
+        return ContractError(f"{self.path}:{self.line(where)}: {sentence}")
+
+    def check_standard(self) -> None:
+        # YAML reads 2013-01-01 as a date; the standard's schema speaks of strings.
+        document = json.loads(json.dumps(self.document, default=str))
+        errors = sorted(_validator().iter_errors(document), key=lambda e: (-len(e.absolute_path), str(e.message)))
+        if errors:
+            error = errors[0]
+            place = ".".join(map(str, error.absolute_path)) or "the document"
+            raise self.refuse(
+                list(error.absolute_path),
+                f"{place}: {error.message[:300]} (Open Data Contract Standard {document.get('apiVersion', 'v3')})",
+            )
+
+    def contract(self) -> Contract:
+        document = self.document
+        objects = document.get("schema") or []
+        if len(objects) != 1:
+            raise self.refuse(["schema"], f"expected one schema object (one dataset a file), found {len(objects)}")
+        obj = objects[0]
+        dataset = obj["name"]
+        if not _NAME.match(dataset):
+            raise self.refuse(["schema", 0, "name"], f"dataset name {dataset!r} must match {_NAME.pattern}")
+        if self.path.name != dataset + SUFFIX:
+            raise self.refuse(["schema", 0, "name"], f"dataset {dataset!r} must live in {dataset}{SUFFIX}")
+        schema, _, table = str(obj.get("physicalName") or f"raw.{dataset}").partition(".")
+        if table != dataset or schema not in ("raw", "core"):
+            raise self.refuse(
+                ["schema", 0, "physicalName"], f"physicalName must be raw.{dataset} or core.{dataset}"
+            )
+        properties = obj.get("properties") or []
+        if not properties:
+            raise self.refuse(["schema", 0], "a dataset needs at least one property")
+        names = [p["name"] for p in properties]
+        for index, name in enumerate(names):
+            if name in LINEAGE_COLUMNS or not _COLUMN.match(name):
+                raise self.refuse(
+                    ["schema", 0, "properties", index], f"column name {name!r} must match {_COLUMN.pattern}"
+                )
+            if name in names[:index]:
+                raise self.refuse(["schema", 0, "properties", index], f"column {name!r} is described twice")
+        columns = tuple(self.column(p, ["schema", 0, "properties", i]) for i, p in enumerate(properties))
+        keyed = sorted(
+            ((p.get("primaryKeyPosition") or 0, p["name"]) for p in properties if p.get("primaryKey")),
+        )
+        custom = self.custom(document)
+        share = custom.get("maxRefusedShare", 0.0)
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise self.refuse(["customProperties"], f"maxRefusedShare must lie between 0 and 1, found {share!r}")
+        sla = {item["property"]: item for item in document.get("slaProperties") or []}
+        return Contract(
+            dataset=dataset,
+            version=str(document["version"]),
+            path=self.path,
+            schema=schema,
+            table=table,
+            description=(obj.get("description") or (document.get("description") or {}).get("purpose") or "").strip(),
+            grain=(obj.get("dataGranularityDescription") or "").strip(),
+            owner=self.owner(),
+            columns=columns,
+            key=tuple(name for _, name in keyed),
+            partitioning=self.partitioning(properties, columns),
+            sources=tuple(self.source(s, i) for i, s in enumerate(document.get("servers") or [])),
+            max_refused_share=float(share),
+            freshness=self.freshness(sla),
+            retention=" ".join(str(sla["retention"].get(k, "")) for k in ("value", "unit")) if "retention" in sla else None,
+            line=self.line(["customProperties"]),
+            key_line=next((c.line for c in columns if keyed and c.name == keyed[0][1]), 1),
+        )
+
+    def column(self, prop: Mapping[str, Any], where: list[str | int]) -> Column:
+        name, logical = prop["name"], prop.get("logicalType") or "string"
+        physical = types.postgres_type(logical, prop.get("physicalType"))
+        if physical is None:
+            raise self.refuse(
+                [*where, "physicalType"],
+                f"column {name!r}: {logical} as {prop.get('physicalType')} is not supported; use {types.supported()}",
+            )
+        here = self.line([*where, "name"])
+        required = bool(prop.get("required") or prop.get("primaryKey"))
+        rules = []
+        if required:
+            rules.append(Rule("required", (name,), True, self.line([*where, "required"])))
+        if physical != "text":
+            rules.append(Rule("type", (name,), physical, self.line([*where, "physicalType"])))
+        for option, kind in _OPTION_RULES.items():
+            value = (prop.get("logicalTypeOptions") or {}).get(option)
+            if value is not None:
+                at = [*where, "logicalTypeOptions", option]
+                if kind == "pattern":
+                    self.check_pattern(str(value), at)
+                rules.append(Rule(kind, (name,), value, self.line(at)))
+        for index, quality in enumerate(prop.get("quality") or []):
+            accepted = (quality.get("arguments") or {}).get("validValues")
+            if quality.get("metric") == "invalidValues" and accepted:
+                rules.append(Rule("accepted", (name,), tuple(accepted), self.line([*where, "quality", index])))
+        if prop.get("unique"):
+            rules.append(Rule("key", (name,), True, self.line([*where, "unique"])))
+        links = prop.get("relationships") or []
+        return Column(
+            name=name,
+            logical_type=logical,
+            postgres_type=physical,
+            duckdb_type=types.duckdb_type(physical),
+            description=(prop.get("description") or "").strip(),
+            required=required,
+            line=here,
+            rules=tuple(rules),
+            classification=prop.get("classification"),
+            references=str(links[0]["to"]) if links else None,
+        )
+
+    def check_pattern(self, pattern: str, where: list[str | int]) -> None:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise self.refuse(where, f"pattern {pattern!r} is not a regular expression: {error}") from None
+
+    def partitioning(self, properties: list[Any], columns: tuple[Column, ...]) -> Partitioning | None:
+        marked = sorted((p.get("partitionKeyPosition") or 0, i) for i, p in enumerate(properties) if p.get("partitioned"))
+        if not marked:
+            return None
+        chosen = [columns[i] for _, i in marked]
+        names = tuple(column.name for column in chosen)
+        if not all(column.required for column in chosen):
+            raise self.refuse(["schema", 0], f"partition columns {', '.join(names)} must be required")
+        calendar: dict[tuple[str, ...], Grain] = {
+            ("year",): "year",
+            ("year", "month"): "month",
+            ("year", "month", "day"): "day",
+        }
+        grain = calendar.get(names)
+        if len(chosen) == 1 and chosen[0].logical_type in ("date", "timestamp"):
+            declared = self.custom(properties[marked[0][1]]).get("partitionGrain", "month")
+            if declared not in ("year", "month", "day"):
+                raise self.refuse(["schema", 0], f"partitionGrain must be year, month or day, found {declared!r}")
+            grain = declared
+        return Partitioning(names, grain)
+
+    def source(self, server: Mapping[str, Any], index: int) -> Source:
+        location = server.get("path") or server.get("location") or ""
+        options = {**self.custom(server)}
+        known = ("delimiter", "host", "port", "database", "schema", "encoding")
+        options.update({k: server[k] for k in known if server.get(k) is not None})
+        kind = server["type"]
+        if kind in ("local", "api", "s3", "gcs") and not location:
+            raise self.refuse(["servers", index], f"server {server['server']!r} needs a path or a location")
+        return Source(server["server"], kind, location, str(server.get("format") or "csv"), options)
+
+    def owner(self) -> str:
+        team = self.document.get("team")
+        if isinstance(team, dict):
+            return str(team.get("name") or "")
+        return str((team or [{}])[0].get("username") or "")
+
+    def freshness(self, sla: Mapping[str, Any]) -> timedelta | None:
+        item = sla.get("latency") or sla.get("freshness")
+        if item is None:
+            return None
+        seconds = _UNITS.get(str(item.get("unit") or "").lower())
+        if seconds is None or not isinstance(item.get("value"), int | float):
+            raise self.refuse(["slaProperties"], f"freshness needs a number and a unit of {', '.join(_UNITS)}")
+        return timedelta(seconds=seconds * item["value"])
+
+    @staticmethod
+    def custom(holder: Mapping[str, Any]) -> dict[str, Any]:
+        return {item["property"]: item.get("value") for item in holder.get("customProperties") or []}

@@ -1,0 +1,82 @@
+"""The types a contract may use, spelled for each engine; no other module maps types."""
+
+from __future__ import annotations
+
+import re
+
+#: ODCS logical type → PostgreSQL type when the contract gives no physicalType.
+DEFAULT_POSTGRES = {
+    "string": "text",
+    "integer": "bigint",
+    "number": "double precision",
+    "boolean": "boolean",
+    "date": "date",
+    "timestamp": "timestamptz",
+    "time": "time",
+}
+
+#: PostgreSQL type → DuckDB type whose Arrow form binary COPY stores exactly in that PostgreSQL type.
+DUCKDB = {
+    "text": "VARCHAR",
+    "smallint": "SMALLINT",
+    "integer": "INTEGER",
+    "bigint": "BIGINT",
+    "real": "FLOAT",
+    "double precision": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "timestamptz": "TIMESTAMPTZ",
+    "time": "TIME",
+}
+_ALIASES = {
+    "int": "integer",
+    "int2": "smallint",
+    "int4": "integer",
+    "int8": "bigint",
+    "float4": "real",
+    "float8": "double precision",
+    "double": "double precision",
+    "bool": "boolean",
+    "varchar": "text",
+    "timestamp with time zone": "timestamptz",
+    "timestamp without time zone": "timestamp",
+}
+#: Logical type → the PostgreSQL types that can hold it.
+COMPATIBLE = {
+    "string": {"text"},
+    "integer": {"smallint", "integer", "bigint", "numeric"},
+    "number": {"real", "double precision", "numeric", "smallint", "integer", "bigint"},
+    "boolean": {"boolean"},
+    "date": {"date"},
+    "timestamp": {"timestamp", "timestamptz"},
+    "time": {"time"},
+}
+INTEGERS = {"smallint", "integer", "bigint"}
+FLOATS = {"real", "double precision"}
+_NUMERIC = re.compile(r"^(?:numeric|decimal)\((\d+)(?:,\s*(\d+))?\)$")
+_MAX_PRECISION = 38
+
+
+def postgres_type(logical: str, physical: str | None) -> str | None:
+    """Return the canonical PostgreSQL type for a property, or None if the pair is not supported."""
+    if physical is None:
+        return DEFAULT_POSTGRES.get(logical)
+    spelled = " ".join(physical.lower().split())
+    spelled = _ALIASES.get(spelled, spelled)
+    numeric = _NUMERIC.match(spelled)
+    if numeric:
+        precision, scale = int(numeric[1]), int(numeric[2] or 0)
+        fits = 0 < precision <= _MAX_PRECISION and scale <= precision
+        return f"numeric({precision},{scale})" if fits and "numeric" in COMPATIBLE.get(logical, ()) else None
+    return spelled if spelled in DUCKDB and spelled in COMPATIBLE.get(logical, ()) else None
+
+
+def duckdb_type(postgres: str) -> str:
+    """Return the DuckDB type for a canonical PostgreSQL type."""
+    return postgres.replace("numeric", "DECIMAL") if postgres.startswith("numeric") else DUCKDB[postgres]
+
+
+def supported() -> str:
+    """List the PostgreSQL types a contract may name, for error messages."""
+    return ", ".join([*DUCKDB, "numeric(precision,scale)"])
