@@ -1,0 +1,52 @@
+# Every target does its own set-up, asks nothing, and works from any folder (`make -C`).
+# `make` alone lists the targets: a target's line ends in `## what it does`, and a test holds it to that.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+bin := .venv/bin
+compile := $(bin)/uv pip compile -q --universal --generate-hashes --python-version 3.12 \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.PHONY: help run test stop lint bench docs clean setup hooks lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
+
+run: ## set up, start the stack, run the year through Airflow, leave the stack up
+	@bin/bootstrap run
+	@$(bin)/tidegate run
+
+test: ## set up and run every test, against real servers, with coverage
+	@bin/bootstrap test
+	@$(bin)/python -m pytest --cov --cov-report=term
+
+stop: ## stop the stack; what it holds stays
+	@if [ -x $(bin)/tidegate ]; then $(bin)/tidegate down; else echo "Nothing is installed here, so nothing runs."; fi
+
+lint: ## run every check of .pre-commit-config.yaml on all files
+	@bin/bootstrap env
+	@$(bin)/pre-commit run --all-files --color=auto
+
+bench: ## measure, and write the results into benchmarks/
+	@bin/bootstrap run
+	@$(bin)/python -m benchmarks
+
+docs: ## build the data dictionary, the catalog and the dbt docs
+	@bin/bootstrap run
+	@$(bin)/tidegate contract docs
+	@$(bin)/tidegate docs
+
+clean: stop ## stop the stack and move its data into .tidegate/archive, dated; nothing is deleted
+	@bin/archive
+
+setup: ## make the Python environment only
+	@bin/bootstrap env
+
+hooks: setup ## check every commit of this clone, and its message, before it is made
+	@$(bin)/pre-commit install --hook-type pre-commit --hook-type commit-msg
+
+lock: setup ## resolve pyproject.toml into requirements.txt; keeps what is pinned there (UPGRADE=NAME moves one)
+	@$(compile) --extra dev $(if $(UPGRADE),--upgrade-package $(UPGRADE)) pyproject.toml -o requirements.txt
