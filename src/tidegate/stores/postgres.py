@@ -1,0 +1,95 @@
+"""Connections to the warehouse; whatever cannot be reached is a transient error that says where it looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from tidegate.errors import BusyError, StackError, UnavailableError
+from tidegate.settings import Settings
+
+Connection = psycopg.Connection[dict[str, Any]]
+
+#: How long a statement that changes a published table waits for its readers before it gives way to them.
+LOCK_TIMEOUT = "5s"
+
+
+def warehouse_url(settings: Settings) -> str:
+    """Return the warehouse's address with its password; never print it (see `without_password`)."""
+    if settings.warehouse_url is None:
+        raise StackError("no warehouse: run `tidegate up`, or set TIDEGATE_WAREHOUSE_URL to your own server")
+    return settings.warehouse_url.get_secret_value()
+
+
+def without_password(url: str) -> str:
+    """Return the address as it may be shown: without its password."""
+    parts = urlsplit(url)
+    user = f"{parts.username}@" if parts.username else ""
+    place = f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
+    return urlunsplit((parts.scheme, user + place, parts.path, "", ""))
+
+
+@contextmanager
+def connect(settings: Settings, *, autocommit: bool = False) -> Iterator[Connection]:
+    """Open a connection whose rows are dictionaries; commits at the end, rolls back on an error.
+
+    Raises:
+        UnavailableError: the server does not answer, or went away meanwhile.
+        BusyError: a lock was not granted in time, or the transaction lost a race.
+    """
+    url = warehouse_url(settings)
+    try:
+        with psycopg.connect(
+            url, autocommit=autocommit, row_factory=dict_row, application_name="tidegate", connect_timeout=10
+        ) as connection:
+            yield connection
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+        raise BusyError(f"the warehouse's tables are in use ({str(error).splitlines()[0]}); try again") from error
+    except psycopg.errors.DiskFull as error:
+        raise UnavailableError(
+            f"the warehouse's disk is full ({str(error).splitlines()[0]}); free space there and run this again: "
+            "nothing was published"
+        ) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise UnavailableError(
+            f"the warehouse at {without_password(url)} does not answer ({str(error).splitlines()[0]}); "
+            "`tidegate status` shows the stack, `tidegate up` starts it"
+        ) from error
+
+
+@contextmanager
+def exclusive(connection: Connection, what: str) -> Iterator[None]:
+    """Hold the advisory lock named `what` for as long as the block runs.
+
+    The lock belongs to the session: a killed process frees it at once.
+
+    Raises:
+        BusyError: another process holds it.
+    """
+    query = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0)) AS granted"
+    row = connection.execute(query, [what]).fetchone()
+    if not row or not row["granted"]:
+        raise BusyError(f"{what} is being worked on by another process; try again when it has ended")
+    try:
+        yield
+    finally:
+        if not connection.closed and not connection.broken:
+            connection.rollback()
+            connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [what])
+
+
+def table(schema: str, name: str) -> sql.Composed:
+    """Return `"schema"."name"`, quoted."""
+    return sql.SQL("{}.{}").format(sql.Identifier(schema), sql.Identifier(name))
+
+
+def exists(connection: Connection, schema: str, name: str) -> bool:
+    """Return whether a table, view or partitioned table of that name exists."""
+    query = "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = %s AND relname = %s"
+    return connection.execute(query, [schema, name]).fetchone() is not None
