@@ -7,12 +7,18 @@ embedded server from an external one: it only sees an address.
 
 from __future__ import annotations
 
+import difflib
 import os
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tidegate.errors import UsageError
+
+PREFIX = "TIDEGATE_"
 
 
 def _project_root() -> Path:
@@ -24,14 +30,18 @@ def _project_root() -> Path:
 class Settings(BaseSettings):
     """Settings of one checkout; field NAME is read from the variable TIDEGATE_NAME."""
 
-    model_config = SettingsConfigDict(env_prefix="TIDEGATE_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
-    project: Path = Field(default_factory=_project_root, description="The checkout that holds contracts, DAGs, models.")
+    project: Path = Field(
+        default_factory=_project_root, description="The checkout that holds contracts, DAGs, models."
+    )
     home: Path = Field(
         default_factory=lambda: _project_root() / ".tidegate",
         description="Where everything that runs or is derived lives.",
     )
-    inbox: Path | None = Field(default=None, description="Folder that `local` sources are relative to; default HOME/inbox.")
+    inbox: Path | None = Field(
+        default=None, description="Folder that `local` sources are relative to; default HOME/inbox."
+    )
     landing_url: str | None = Field(
         default=None, description="Where landed Parquet goes (file://, s3://, gs://); default HOME/landing."
     )
@@ -49,12 +59,17 @@ class Settings(BaseSettings):
         default=None, description="sc:// address of a Spark Connect server; default: the embedded Sail."
     )
     spark_master: str | None = Field(
-        default=None, description="Spark master (local[2], spark://host:7077) to use instead of Spark Connect."
+        default=None,
+        description="Spark master (local[2], spark://host:7077) to use instead of Spark Connect.",
     )
 
-    postgres_bin: Path | None = Field(default=None, description="Folder with initdb and pg_ctl; found when empty.")
+    postgres_bin: Path | None = Field(
+        default=None, description="Folder with initdb and pg_ctl; found when empty."
+    )
     airflow_parallelism: int = Field(default=4, ge=1, description="Tasks that run at once.")
-    duckdb_memory: str = Field(default="512MB", description="Memory that parsing one batch may use before it spills.")
+    duckdb_memory: str = Field(
+        default="512MB", description="Memory that parsing one batch may use before it spills."
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @property
@@ -68,13 +83,45 @@ class Settings(BaseSettings):
         return (self.landing_url or (self.home / "landing").as_uri()).rstrip("/")
 
 
+def _refuse_unknown(source: str, names: list[str]) -> None:
+    """Refuse a TIDEGATE_ variable that no knob has: a misspelt one would be ignored in silence."""
+    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    for name in sorted(set(names) - known):
+        if name.startswith(PREFIX):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see .env.example for those that exist."
+            raise UsageError(f"{source} sets {name}, which is no setting of tidegate: {hint}")
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment, `.env` and `.tidegate/env` now; `overrides` name fields and win over all three.
+
+    Raises UsageError for an unknown TIDEGATE_ variable or a value that its field refuses.
+    """
+    root = Path(str(overrides.get("project") or _project_root()))
+    home = Path(str(overrides.get("home") or os.environ.get("TIDEGATE_HOME") or root / ".tidegate")).resolve()
+    files = (home / "env", root / ".env")
+    _refuse_unknown("the environment", list(os.environ))
+    for file in files:
+        _refuse_unknown(str(file), list(dotenv_values(file)))
+    try:
+        # In pydantic-settings a later file wins over an earlier one.
+        return Settings(**{"project": root, "home": home, **overrides}, _env_file=files)  # type: ignore[arg-type]
+    except ValidationError as invalid:
+        # The offending value is not repeated: it may be a secret.
+        problems = "; ".join(
+            f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}"
+            for e in invalid.errors(include_input=False)
+        )
+        raise UsageError(
+            f"a setting has a value that it cannot have: {problems}. See .env.example."
+        ) from None
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """Return the settings, reading the environment on the first call only.
 
     Tests that change the environment call `get_settings.cache_clear()`.
     """
-    root = _project_root()
-    home = Path(os.environ.get("TIDEGATE_HOME", root / ".tidegate"))
-    # In pydantic-settings a later file wins over an earlier one.
-    return Settings(_env_file=(home / "env", root / ".env"))  # type: ignore[call-arg]
+    return load_settings()

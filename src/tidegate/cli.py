@@ -1,0 +1,54 @@
+"""The command `tidegate`: finds the commands, and turns errors into one sentence and an exit status.
+
+A command lives in a module of `tidegate.commands` that has a function `register(app)`; nothing is listed here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+import typer
+
+from tidegate import commands
+from tidegate.errors import TidegateError, UsageError
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+
+def build() -> typer.Typer:
+    """Return the whole command line."""
+    app = typer.Typer(
+        name="tidegate",
+        help="An Airflow data platform in which every wave of data passes a gate.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def _options(
+        debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    ) -> None:
+        pass
+
+    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda found: found.name):
+        importlib.import_module(f"{commands.__name__}.{module.name}").register(app)
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 1 failed with a sentence on stderr, 2 misused."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        build()(args=words, prog_name="tidegate")
+    except TidegateError as error:
+        if "--debug" in words:
+            raise
+        sys.stderr.write(f"tidegate: {error}\n")
+        sys.exit(MISUSED if isinstance(error, UsageError) else FAILED)
+    except KeyboardInterrupt:
+        sys.stderr.write("tidegate: interrupted; the same command can be run again.\n")
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,170 @@
+"""`up` and `down`: the whole stack in order, each server only where no address from outside replaces it."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tidegate.errors import StackError
+from tidegate.settings import Settings
+from tidegate.stack import addresses, airflow, port, sail, warehouse
+from tidegate.stack.airflow_environment import airflow_environment, passwords, passwords_file
+from tidegate.stack.home import Home, Say, write_private
+from tidegate.stack.port import LOOPBACK
+from tidegate.stack.process import tail
+from tidegate.stack.secret import Secrets
+from tidegate.stack.supervisor import Supervisor
+
+SAIL, API = "sail", "airflow-api-server"
+BASE_PORTS = {API: 8080, SAIL: 15002}
+PATIENCE = 120
+"""Seconds that the servers may take until they answer; a cold disk and a busy machine need most of it."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Which servers this checkout runs by itself; the others have an address from outside."""
+
+    warehouse: bool
+    airflow: bool
+    airflow_database: bool
+    spark: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> Embedded:
+        """Read it off the settings."""
+        theirs = addresses.external(settings)
+        here = "airflow_url" not in theirs
+        return cls(
+            warehouse="warehouse_url" not in theirs,
+            airflow=here,
+            airflow_database=here and "airflow_database_url" not in theirs,
+            spark="spark_remote" not in theirs and settings.spark_master is None,
+        )
+
+    @property
+    def postgres(self) -> bool:
+        """Whether a PostgreSQL of our own is needed, for either database."""
+        return self.warehouse or self.airflow_database
+
+
+def up(settings: Settings, say: Say) -> Settings:
+    """Start what does not run, mend what is broken, and return the settings with every address filled in.
+
+    Raises StackError when a server cannot be had; what has started by then stays up, and `up` can be repeated.
+    """
+    home = Home(settings.home)
+    with home.lock(say):
+        supervisor = Supervisor(home, say)
+        here = Embedded.of(settings)
+        ours: dict[str, str] = {}
+        if here.postgres:
+            server = warehouse.start(settings, supervisor)
+            secrets = Secrets.load(settings.home)
+            if here.warehouse:
+                ours["warehouse_url"] = server.dsn("warehouse", "tidegate", secrets.warehouse_password)
+            if here.airflow_database:
+                ours["airflow_database_url"] = server.dsn(
+                    "airflow", "airflow", secrets.airflow_database_password
+                )
+        if here.airflow:
+            ours["airflow_url"] = f"http://{LOOPBACK}:{supervisor.port_for(API, BASE_PORTS[API])}"
+            ours["airflow_password"] = Secrets.load(settings.home).airflow_admin_password
+        if here.spark:
+            ours["spark_remote"] = f"sc://{LOOPBACK}:{supervisor.port_for(SAIL, BASE_PORTS[SAIL])}"
+        # Before Airflow starts: its tasks read their addresses there.
+        addresses.write(settings.home, ours)
+        settings = addresses.fill(settings, ours)
+        if here.spark:
+            _start_sail(supervisor)
+        if here.airflow:
+            _start_airflow(settings, supervisor)
+        if here.spark:
+            _wait_for_sail(supervisor)
+    return settings
+
+
+def down(settings: Settings, say: Say) -> None:
+    """Stop what this checkout has started, in reverse order; data, ports and passwords stay."""
+    home = Home(settings.home)
+    with home.lock(say):
+        supervisor = Supervisor(home, say)
+        for name in (*reversed(airflow.COMPONENTS), SAIL):
+            supervisor.stop(name)
+        warehouse.stop(settings, supervisor)
+
+
+def _start_sail(supervisor: Supervisor) -> None:
+    number = supervisor.memory.ports[SAIL]
+    configuration = f"{sail.running_version()}:{number}"
+    if supervisor.is_current(SAIL, configuration):
+        supervisor.say(f"{SAIL}: already running on {LOOPBACK}:{number}")
+        return
+    process = supervisor.start(SAIL, sail.command(number), sail.environment(), configuration)
+    supervisor.say(f"{SAIL}: started on {LOOPBACK}:{number} (pid {process.pid})")
+
+
+def _wait_for_sail(supervisor: Supervisor) -> None:
+    process, number = supervisor.memory.processes[SAIL], supervisor.memory.ports[SAIL]
+    deadline = time.monotonic() + PATIENCE
+    while not port.answers(number):
+        _check_life(supervisor, SAIL, alive=process.is_alive(), deadline=deadline)
+
+
+def _start_airflow(settings: Settings, supervisor: Supervisor) -> None:
+    own = airflow_environment(settings)
+    environment = {**os.environ, **own}
+    configuration = airflow.fingerprint(environment)
+    write_private(passwords_file(settings), passwords(settings))
+    started_at = time.time()
+    missing = [name for name in airflow.COMPONENTS if not supervisor.is_current(name, configuration)]
+    if not missing:
+        supervisor.say(f"airflow: already running on {settings.airflow_url}")
+        return
+    _migrate_airflow(settings, environment, supervisor)
+    for name in missing:
+        supervisor.start(
+            name, [airflow.program(), *airflow.COMPONENTS[name]], environment, configuration, settings.project
+        )
+    deadline = time.monotonic() + PATIENCE
+    url = settings.airflow_url or ""
+    while waiting := airflow.not_ready(url, since=started_at, names=missing):
+        for name in missing:
+            alive = supervisor.memory.processes[name].is_alive()
+            _check_life(supervisor, name, alive=alive, deadline=deadline, waiting=waiting)
+    for name in missing:
+        where = f" on {urlsplit(url).netloc}" if name == API else ""
+        supervisor.say(f"{name}: started{where} (pid {supervisor.memory.processes[name].pid})")
+
+
+def _migrate_airflow(settings: Settings, environment: dict[str, str], supervisor: Supervisor) -> None:
+    """Migrate when the database is not at the revision that this version of Airflow has once brought it to."""
+    database = addresses.plain(settings.airflow_database_url) or ""
+    version = airflow.running_version()
+    remembered = supervisor.memory.prepared.get("airflow_database")
+    if remembered == f"{version} {airflow.revision(database)}":
+        return
+    supervisor.say(f"airflow: bringing its database to version {version}")
+    airflow.migrate(environment)
+    supervisor.memory.prepared["airflow_database"] = f"{version} {airflow.revision(database)}"
+    supervisor.memory.save()
+
+
+def _check_life(
+    supervisor: Supervisor, name: str, *, alive: bool, deadline: float, waiting: list[str] | None = None
+) -> None:
+    """Wait a moment for a server; raise StackError when it has ended or time is up."""
+    if alive and time.monotonic() < deadline:
+        time.sleep(0.05)
+        return
+    log = supervisor.log(name)
+    what = (
+        f"does not answer after {PATIENCE} s (waiting for {', '.join(waiting or [name])})"
+        if alive
+        else "has ended"
+    )
+    raise StackError(
+        f"{name} {what}. The end of {log}:\n{tail(log)}\n    Mend what it says and run `tidegate up` again."
+    )

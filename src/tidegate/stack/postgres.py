@@ -1,0 +1,236 @@
+"""One PostgreSQL server in one directory: made, configured, started, stopped, recovered.
+
+The embedded stack and the test suite both use it. Which databases it holds is `postgres_databases.py`'s matter.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+
+from tidegate.errors import StackError
+from tidegate.stack import postgres_binaries
+from tidegate.stack.port import LOOPBACK, is_free
+from tidegate.stack.postgres_binaries import Binaries
+from tidegate.stack.process import Process, launch, tail
+
+SUPERUSER = "postgres"
+
+TUNING: Mapping[str, str] = {
+    # For a laptop of 2 cores and 8 GiB or more that loads in bulk and reads by scans; durability is untouched.
+    "shared_buffers": "512MB",
+    "effective_cache_size": "2GB",
+    "work_mem": "32MB",
+    "maintenance_work_mem": "256MB",
+    "max_wal_size": "4GB",
+    "min_wal_size": "512MB",
+    "checkpoint_timeout": "15min",
+    "checkpoint_completion_target": "0.9",
+    "wal_compression": "on",
+    "random_page_cost": "1.1",
+    "effective_io_concurrency": "100" if os.name == "posix" and os.uname().sysname == "Linux" else "0",
+    "jit": "off",
+    "max_parallel_workers": "4",
+    "max_parallel_workers_per_gather": "2",
+    "max_connections": "100",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    # A statement's text may hold a password or a person's data: only its error goes to the log.
+    "log_min_error_statement": "panic",
+}
+
+
+@dataclass
+class PostgresServer:
+    """A server on loopback whose data lie in `directory`; every connection needs a SCRAM password.
+
+    `password` is the superuser's. `settings` win over TUNING (a test's server passes `fsync: off`).
+    `user` is the account that the server runs as when root starts it.
+    """
+
+    directory: Path
+    password: str = field(repr=False)
+    log: Path
+    port: int = 0
+    binaries: Binaries | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = field(default_factory=postgres_binaries.account)
+
+    def is_made(self) -> bool:
+        """Return whether the directory holds a whole cluster: it gets its name only after `initdb` has ended."""
+        return (self.directory / "PG_VERSION").is_file() and (
+            self.directory / "global" / "pg_control"
+        ).is_file()
+
+    def made_by(self) -> int | None:
+        """Return the major version of the PostgreSQL that made the directory, None when it is not made yet."""
+        return int((self.directory / "PG_VERSION").read_text()) if self.is_made() else None
+
+    def programs(self) -> Binaries:
+        """Return the programs that fit the directory; raises StackError when the machine has none."""
+        if self.binaries is None:
+            self.binaries = postgres_binaries.find(major=self.made_by())
+        made_by = self.made_by()
+        if made_by not in (None, self.binaries.major):
+            raise StackError(
+                f"{self.directory} was made by PostgreSQL {made_by}; {self.binaries.folder} holds "
+                f"{self.binaries.version}. Set TIDEGATE_POSTGRES_BIN to the folder of version {made_by}."
+            )
+        return self.binaries
+
+    def make(self) -> None:
+        """Run `initdb` beside the directory's place and move the finished cluster there in one step."""
+        base = self.directory.parent
+        base.mkdir(parents=True, exist_ok=True)
+        # A name of its own each time: an `initdb` whose parent was killed may still write into the last one.
+        making = Path(tempfile.mkdtemp(prefix=f"{self.directory.name}.making-", dir=base))
+        secret = making / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(self.password)
+        cluster = making / "cluster"
+        if self.user:
+            for path in (making, secret):
+                shutil.chown(path, self.user)
+        try:
+            self._run(
+                "initdb",
+                f"--pgdata={cluster}",
+                f"--username={SUPERUSER}",
+                f"--pwfile={secret}",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--data-checksums",
+                *(["--no-sync"] if self.settings.get("fsync") == "off" else []),
+            )
+        finally:
+            secret.unlink(missing_ok=True)
+        (cluster / "pg_hba.conf").write_text(f"host all all {LOOPBACK}/32 scram-sha-256\n")
+        with (cluster / "postgresql.conf").open("a") as conf:
+            conf.write("include 'tidegate.conf'  # written anew at each start\n")
+        cluster.rename(self.directory)
+        making.rmdir()
+
+    def configure(self) -> None:
+        """Write `tidegate.conf`; takes effect at the next start."""
+        own = {"listen_addresses": LOOPBACK, "port": str(self.port), "unix_socket_directories": ""}
+        lines = [f"{name} = '{value}'" for name, value in {**TUNING, **self.settings, **own}.items()]
+        conf = self.directory / "tidegate.conf"
+        conf.write_text(
+            "# Written by tidegate at each start: changes here are lost.\n" + "\n".join(lines) + "\n"
+        )
+        if self.user:
+            shutil.chown(conf, self.user)
+
+    def running(self) -> Process | None:
+        """Return the server process of this directory, whoever remembers it; also sets `port`.
+
+        `postmaster.pid` is believed only when its process works in this very directory.
+        """
+        try:
+            pid, _, _, port = (self.directory / "postmaster.pid").read_text().splitlines()[:4]
+            process = psutil.Process(int(pid))
+            if process.status() == psutil.STATUS_ZOMBIE or not self._works_here(process):
+                return None
+            self.port = int(port)
+            return Process(process.pid, process.create_time())
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+            return None
+
+    def clear_stale_pid_file(self) -> Path | None:
+        """Move a `postmaster.pid` whose server is gone out of the way, or return None if there is none.
+
+        PostgreSQL itself refuses to start when a stranger has that pid by now. Children of a killed server hold
+        its shared memory for a moment: they are waited for, then ended.
+        """
+        file = self.directory / "postmaster.pid"
+        if not file.exists() or self.running():
+            return None
+        orphans = [p for p in psutil.process_iter() if self._works_here(p)]
+        _, alive = psutil.wait_procs(orphans, timeout=5)
+        for orphan in alive:
+            orphan.send_signal(signal.SIGQUIT)
+        psutil.wait_procs(alive, timeout=5)
+        return file.rename(self.directory / "postmaster.pid.stale")
+
+    def start(self, patience: float = 60) -> Process:
+        """Start on `port` and return once connections are accepted.
+
+        The directory is made when it is missing. Raises StackError with the log's last lines.
+        """
+        if not self.is_made():
+            self.make()
+        self.clear_stale_pid_file()
+        self.configure()
+        process = launch(
+            [self.programs().folder / "postgres", "-D", self.directory],
+            log=self.log,
+            environment={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+            user=self.user,
+        )
+        deadline = time.monotonic() + patience
+        while not self._accepts(process.pid):
+            if not process.is_alive() or time.monotonic() > deadline:
+                process.stop(gently=signal.SIGQUIT, patience=2)
+                taken = not is_free(self.port)
+                raise StackError(
+                    f"PostgreSQL did not start on {LOOPBACK}:{self.port}"
+                    f"{' (a stranger listens there)' if taken else ''}. The end of {self.log}:\n{tail(self.log)}\n"
+                    "    Mend what it says and run `tidegate up` again."
+                )
+            time.sleep(0.02)
+        return process
+
+    def stop(self, patience: float = 30) -> None:
+        """Disconnect clients, write a checkpoint, end; only the server of this directory is touched."""
+        process = self.running()
+        if process:
+            process.stop(gently=signal.SIGINT, patience=patience)
+
+    def dsn(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
+        """Return the `postgresql://` address of a database, password included."""
+        secret = quote(self.password if password is None else password, safe="")
+        return f"postgresql://{quote(user)}:{secret}@{LOOPBACK}:{self.port}/{quote(database)}"
+
+    def _accepts(self, pid: int) -> bool:
+        try:
+            lines = (self.directory / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+    def _works_here(self, process: psutil.Process) -> bool:
+        try:
+            return process.cwd() == str(self.directory.resolve()) and process.name().startswith("postgres")
+        except (psutil.Error, OSError):
+            return False
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self.programs().folder / program), *arguments]
+        environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
+        done = subprocess.run(
+            command,
+            user=self.user,
+            extra_groups=[] if self.user else None,
+            cwd="/",
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StackError(
+                f"`{program}` ended with status {done.returncode}: {done.stderr.strip()}. "
+                "Mend what it says and run `tidegate up` again."
+            )

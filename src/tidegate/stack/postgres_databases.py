@@ -1,0 +1,45 @@
+"""The two databases of the stack and their owners, made to exist; calling it again changes nothing.
+
+What lies inside them is migrations' and Airflow's matter.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+from tidegate.stack.postgres import PostgresServer
+
+
+def ensure_role(connection: psycopg.Connection, role: str, password: str) -> None:
+    """Make `role` exist, an ordinary user with this password; the server sees only the password's SCRAM verifier."""
+    exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    verb = sql.SQL("ALTER" if exists else "CREATE")
+    connection.execute(
+        sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}").format(
+            verb, sql.Identifier(role), sql.Literal(verifier)
+        )
+    )
+
+
+def ensure_database(
+    connection: psycopg.Connection, database: str, owner: str, template: str | None = None
+) -> None:
+    """Make `database` exist, owned by `owner` and closed to everybody else."""
+    if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone():
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                sql.Identifier(database), sql.Identifier(owner), sql.Identifier(template or "template1")
+            )
+        )
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
+
+
+def ensure_databases(server: PostgresServer, owners: dict[str, tuple[str, str]]) -> None:
+    """Make each database exist: `owners` maps its name to its owner role and that role's password."""
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        for database, (owner, password) in owners.items():
+            ensure_role(connection, owner, password)
+            ensure_database(connection, database, owner)
+        connection.execute("REVOKE ALL ON DATABASE postgres FROM PUBLIC")

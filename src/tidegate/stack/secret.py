@@ -1,0 +1,57 @@
+"""Passwords and keys of the embedded servers: generated once, kept in one file of mode 0600."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tidegate.errors import StackError
+from tidegate.stack.home import write_private
+
+
+def _password() -> str:
+    """Return 192 random bits in characters that need no quoting in an address, a shell or a file."""
+    return secrets.token_hex(24)
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What must not be seen; its repr shows no value."""
+
+    postgres_password: str = field(default_factory=_password, repr=False)
+    warehouse_password: str = field(default_factory=_password, repr=False)
+    airflow_database_password: str = field(default_factory=_password, repr=False)
+    airflow_admin_password: str = field(default_factory=_password, repr=False)
+    airflow_fernet_key: str = field(default_factory=_fernet_key, repr=False)
+    airflow_jwt_secret: str = field(default_factory=_password, repr=False)
+    airflow_api_secret: str = field(default_factory=_password, repr=False)
+
+    @classmethod
+    def load(cls, home: Path) -> Secrets:
+        """Read `secrets.json`, generating what it lacks; calling it again returns the same.
+
+        Raises StackError when the file is there but is not what this program writes.
+        """
+        path = home / "secrets.json"
+        kept: dict[str, str] = {}
+        if path.exists():
+            try:
+                kept = json.loads(path.read_text())
+                found = cls(**kept)
+            except (ValueError, TypeError):
+                raise StackError(
+                    f"{path} is not the JSON object of passwords that `tidegate up` writes. "
+                    "Restore it, or move it away: new passwords are generated and set."
+                ) from None
+        else:
+            found = cls()
+        if asdict(found) != kept or path.stat().st_mode & 0o077:
+            write_private(path, json.dumps(asdict(found), indent=2) + "\n")
+        return found

@@ -1,0 +1,134 @@
+"""The embedded warehouse: one PostgreSQL under `.tidegate/postgres` with the platform's two databases.
+
+It repairs what an interrupted or killed run has left and says so; the server itself is `postgres.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import psycopg
+
+from tidegate.errors import StackError
+from tidegate.settings import Settings
+from tidegate.stack import postgres_binaries
+from tidegate.stack.home import Home
+from tidegate.stack.port import is_free
+from tidegate.stack.postgres import TUNING, PostgresServer
+from tidegate.stack.postgres_databases import ensure_databases
+from tidegate.stack.secret import Secrets
+from tidegate.stack.supervisor import Supervisor
+
+NAME = "postgres"
+BASE_PORT = 5432
+SYSTEM_FOLDER = Path("/var/lib/tidegate")
+
+
+def server_of(settings: Settings) -> PostgresServer:
+    """Return the server of this checkout, started or not; it is asked for nothing yet."""
+    home = Home(settings.home)
+    directory = (settings.home / NAME).resolve()
+    server = PostgresServer(
+        directory, Secrets.load(settings.home).postgres_password, home.logs / f"{NAME}.log"
+    )
+    if settings.postgres_bin:
+        server.binaries = postgres_binaries.find(settings.postgres_bin)
+    return server
+
+
+def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
+    """Make the server run with both databases and return it; whatever it finds broken it mends and says so."""
+    _make_place(settings, supervisor)
+    server = server_of(settings)
+    _set_aside_unfinished(server, supervisor)
+    configuration = hashlib.sha256(repr(sorted(TUNING.items())).encode()).hexdigest()[:16]
+    running = server.running()
+    if running:
+        remembered = supervisor.memory.processes.get(NAME)
+        if remembered and remembered.pid == running.pid and remembered.configuration == configuration:
+            supervisor.say(f"{NAME}: already running on 127.0.0.1:{server.port} (pid {running.pid})")
+            supervisor.memory.ports[NAME] = server.port
+            ensure_databases(server, _owners(settings))
+            return server
+        supervisor.say(f"{NAME}: a server of this folder runs with another configuration, restarted")
+        server.stop()
+    _start(server, configuration, supervisor)
+    ensure_databases(server, _owners(settings))
+    return server
+
+
+def stop(settings: Settings, supervisor: Supervisor) -> None:
+    """Stop the server of this folder, whether it is remembered or not."""
+    server = server_of(settings)
+    running = server.running()
+    if running:
+        server.stop()
+        supervisor.say(f"{NAME}: stopped (pid {running.pid})")
+    supervisor.forget(NAME)
+
+
+def _owners(settings: Settings) -> dict[str, tuple[str, str]]:
+    secrets = Secrets.load(settings.home)
+    return {
+        "warehouse": ("tidegate", secrets.warehouse_password),
+        "airflow": ("airflow", secrets.airflow_database_password),
+    }
+
+
+def _start(server: PostgresServer, configuration: str, supervisor: Supervisor) -> None:
+    notes = []
+    if server.clear_stale_pid_file():
+        notes.append("stale pid file moved aside")
+    if not server.is_made():
+        notes.append("data directory made")
+    supervisor.memory.processes.pop(NAME, None)
+    for attempt in (1, 2, 3):
+        server.port = supervisor.port_for(NAME, BASE_PORT)
+        try:
+            process = server.start()
+            break
+        except StackError:
+            # Between looking and listening somebody else may have taken the port: then another one is tried.
+            if attempt == 3 or is_free(server.port):
+                raise
+    supervisor.remember(NAME, process, configuration)
+    notes.append(f"started on 127.0.0.1:{server.port} (pid {process.pid})")
+    supervisor.say(f"{NAME}: {', '.join(notes)}")
+
+
+def _set_aside_unfinished(server: PostgresServer, supervisor: Supervisor) -> None:
+    base = server.directory.parent
+    unfinished = sorted(base.glob(f"{server.directory.name}.making-*"))
+    if server.directory.exists() and not server.is_made() and any(server.directory.iterdir()):
+        unfinished.append(server.directory)
+    for path in unfinished:
+        moved = supervisor.home.archive(path)
+        supervisor.say(f"{NAME}: an interrupted `initdb` had left {path.name}, moved to {moved}")
+
+
+def _make_place(settings: Settings, supervisor: Supervisor) -> None:
+    """Where PostgreSQL's user cannot reach a checkout of root's, keep the data where it can and link there."""
+    user = postgres_binaries.account()
+    place = settings.home / NAME
+    if user is None or _can_pass(user, settings.home):
+        return
+    key = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
+    target = SYSTEM_FOLDER / f"{settings.project.name}-{key}" / NAME
+    if place.is_symlink() and place.readlink() == target:
+        return
+    if place.is_symlink() or place.exists():
+        moved = supervisor.home.archive(place)
+        supervisor.say(f"{NAME}: {place} belongs to another checkout or user, moved to {moved}")
+    target.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    place.symlink_to(target)
+    supervisor.say(f"{NAME}: user {user} cannot enter {settings.home}, so its data lie in {target}")
+
+
+def _can_pass(user: str, folder: Path) -> bool:
+    return (
+        subprocess.run(["test", "-x", folder], user=user, extra_groups=[], cwd="/", check=False).returncode
+        == 0
+    )
