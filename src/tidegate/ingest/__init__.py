@@ -1,0 +1,1 @@
+"""From a source to the staged batch: deliver, check, land, quarantine, stage."""

@@ -1,0 +1,156 @@
+"""A contract's rules as DuckDB conditions that are true where a row breaks them; nothing is executed here."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from tidegate.contracts import Column, Contract, Rule
+from tidegate.contracts.model import Partitioning
+from tidegate.contracts.types import FLOATS, INTEGERS
+from tidegate.errors import UsageError
+from tidegate.ingest.layout import identifier, literal
+
+#: Condition that a row breaks `rule`; both sides of the pair are never NULL.
+Condition = tuple[Rule, str]
+
+
+def text_of(name: str) -> str:
+    """Name of the column that holds the text of column `name` as delivered."""
+    return identifier(f"text${name}")
+
+
+def conditions(contract: Contract, partition: str, *, texts: set[str]) -> list[Condition]:
+    """Return every row rule with the condition that breaks it, type and presence first.
+
+    `texts` are the columns that arrive as text and still have it; the others arrived typed by their format.
+    """
+    found: list[Condition] = []
+    for column in contract.columns:
+        if (broken := _type(column, arrived_as_text=column.name in texts)) is not None:
+            rule = next((r for r in column.rules if r.kind == "type"), None)
+            found.append((rule or Rule("type", (column.name,), column.postgres_type, column.line), broken))
+        found += [(rule, _broken(rule, column)) for rule in column.rules if rule.kind not in ("type", "key")]
+    if contract.partitioning is not None:
+        rule = Rule("partition", contract.partitioning.columns, partition, contract.key_line)
+        found.append((rule, f"NOT ({partition_condition(contract, partition)})"))
+    return [(rule, f"coalesce({sql}, false)") for rule, sql in found]
+
+
+def _type(column: Column, *, arrived_as_text: bool) -> str | None:
+    value, text, wanted = identifier(column.name), text_of(column.name), column.postgres_type
+    broken = []
+    if wanted == "text":
+        # PostgreSQL cannot store it, and no text has a use for it.
+        return f"contains({value}, chr(0))"
+    if arrived_as_text:
+        broken.append(f"({text} IS NOT NULL AND {value} IS NULL)")
+        if wanted in INTEGERS:
+            # DuckDB would round 5.7 to 6 and 15e-1 to 2; 1e3 and 1_000 it reads without loss.
+            broken.append(f"contains({text}, '.') OR {text} LIKE '_%-%'")
+        if wanted.startswith("numeric"):
+            precision, scale = (int(n) for n in wanted[8:-1].split(","))
+            wider = f"DECIMAL(38,{38 - (precision - scale)})"
+            broken.append(f"try_cast({text} AS {wider}) IS DISTINCT FROM {value} AND {text} IS NOT NULL")
+        if wanted == "date":
+            broken.append(f"length(trim({text})) > 10")
+    if wanted in FLOATS:
+        broken.append(f"NOT isfinite({value})")
+    if wanted in ("date", "timestamp", "timestamptz"):
+        broken.append(f"NOT isfinite({value}) OR year({value}) NOT BETWEEN 1 AND 9999")
+    return " OR ".join(broken) or None
+
+
+def _broken(rule: Rule, column: Column) -> str:
+    value = identifier(column.name)
+    match rule.kind:
+        case "required":
+            return f"{value} IS NULL"
+        case "minimum":
+            return f"{value} < {_constant(rule.value, column)}"
+        case "maximum":
+            return f"{value} > {_constant(rule.value, column)}"
+        case "accepted":
+            return f"{value} NOT IN ({', '.join(_constant(v, column) for v in rule.value)})"
+        case "pattern":
+            return f"NOT regexp_matches({value}, {literal(str(rule.value))})"
+        case "min_length":
+            return f"length({value}) < {int(rule.value)}"
+        case "max_length":
+            return f"length({value}) > {int(rule.value)}"
+    raise AssertionError(rule.kind)
+
+
+def _constant(value: Any, column: Column) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"CAST({literal(str(value))} AS {column.duckdb_type})"
+    return repr(value)
+
+
+def partition_condition(contract: Contract, partition: str) -> str:
+    """Return the condition that a row belongs to `partition`.
+
+    Raises:
+        UsageError: the partition's name does not have the contract's form.
+    """
+    partitioning = contract.partitioning
+    assert partitioning is not None
+    parts = partition_parts(contract, partitioning, partition)
+    if _is_calendar_column(contract, partitioning):
+        name = identifier(partitioning.columns[0])
+        return f"strftime({name}, {literal(_FORMATS[partitioning.grain or 'month'])}) = {literal(partition)}"
+    columns = [contract.column(name) for name in partitioning.columns]
+    return " AND ".join(
+        f"{identifier(column.name)} = CAST({literal(part)} AS {column.duckdb_type})"
+        for column, part in zip(columns, parts, strict=True)
+    )
+
+
+_FORMATS = {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}
+
+
+def _is_calendar_column(contract: Contract, partitioning: Partitioning) -> bool:
+    first = contract.column(partitioning.columns[0])
+    return len(partitioning.columns) == 1 and first.logical_type in ("date", "timestamp")
+
+
+def partition_name(contract: Contract) -> str:
+    """Return the DuckDB expression that names a row's partition."""
+    partitioning = contract.partitioning
+    assert partitioning is not None
+    if _is_calendar_column(contract, partitioning):
+        return f"strftime({identifier(partitioning.columns[0])}, {literal(_FORMATS[partitioning.grain or 'month'])})"
+    shown = [
+        f"printf('%02d', {identifier(name)})"
+        if contract.column(name).postgres_type in INTEGERS
+        else f"CAST({identifier(name)} AS VARCHAR)"
+        for name in partitioning.columns
+    ]
+    return "concat_ws('-', " + ", ".join(shown) + ")"
+
+
+def partition_parts(contract: Contract, partitioning: Partitioning, partition: str) -> list[str]:
+    """Split a partition's name into the values of its columns.
+
+    Raises:
+        UsageError: it does not have the contract's form.
+    """
+    parts = [partition] if len(partitioning.columns) == 1 else partition.split("-")
+    form = {"year": "YYYY", "month": "YYYY-MM", "day": "YYYY-MM-DD"}.get(
+        partitioning.grain or "", "-".join(partitioning.columns)
+    )
+    right = len(parts) == len(partitioning.columns)
+    if right and partitioning.grain is not None:
+        padded = (partition + "-01-01")[:10] if partitioning.grain == "year" else (partition + "-01")[:10]
+        try:
+            right = partitioning.of_instant(date.fromisoformat(padded)) == partition
+        except ValueError:
+            right = False
+    elif right:
+        right = all(
+            part.lstrip("-").isdigit() if contract.column(name).postgres_type in INTEGERS else bool(part)
+            for name, part in zip(partitioning.columns, parts, strict=True)
+        )
+    if not right:
+        raise UsageError(f"{partition!r} is no partition of {contract.dataset}: expected the form {form}")
+    return parts

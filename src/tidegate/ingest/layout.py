@@ -1,0 +1,180 @@
+"""How each file format is laid before DuckDB: as one SELECT that yields every contract column as text or value."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tidegate.contracts import Contract, Source
+from tidegate.errors import SourceError
+from tidegate.ingest.delivery import DeliveredFile
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_HEAD = 1 << 20
+_MAX_LINE = 2_000_000
+
+
+@dataclass(frozen=True)
+class Laid:
+    """One delivered file as SQL.
+
+    `source` is a FROM item; `values` maps each column to (its text, or None when it arrives as a value of a
+    type; its typed expression). `header_lines` is what the file has before its first record; `lines` tells
+    whether a record is at least a line, so that the count of line feeds bounds the count of records.
+    `check` is true for a record that cannot be one of this dataset at all, `blank` for one that is no record.
+    """
+
+    file: DeliveredFile
+    source: str
+    values: dict[str, tuple[str | None, str]]
+    header_lines: int
+    lines: bool
+    check: str = "false"
+    blank: str = "false"
+
+
+def literal(value: str) -> str:
+    """Quote a string for DuckDB."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """Quote a name for DuckDB."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def lay(engine: DuckDBPyConnection, contract: Contract, source: Source | None, file: DeliveredFile) -> Laid:
+    """Look at the file's head and lay it out by its format.
+
+    Raises:
+        SourceError: the file cannot hold this dataset at all (other columns, not UTF-8, not the format).
+    """
+    match _format(source, file):
+        case "parquet":
+            return _parquet(engine, contract, file)
+        case "json" | "jsonl" | "ndjson":
+            return _json_lines(contract, file)
+        case _:
+            return _csv(contract, source, file)
+
+
+def _format(source: Source | None, file: DeliveredFile) -> str:
+    by_suffix = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
+    # A file handed over by --file may be in another format than the contract's usual deliveries.
+    return by_suffix.get(file.path.suffix) or (source.format.lower() if source else "csv")
+
+
+def _csv(contract: Contract, source: Source | None, file: DeliveredFile) -> Laid:
+    options = source.options if source else {}
+    delimiter, quote = str(options.get("delimiter", ",")), str(options.get("quote", '"'))
+    nulls = [str(v) for v in options.get("nullValues", [""])]
+    delivered = _header(file, delimiter, quote)
+    _same_columns(contract, file, delivered, delimiter)
+    columns = "{" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in delivered) + "}"
+    reading = (
+        f"read_csv({literal(str(file.path))}, columns={columns}, header=true, auto_detect=false, "
+        f"delim={literal(delimiter)}, quote={literal(quote)}, escape={literal(quote)}, "
+        f"nullstr=[{', '.join(literal(v) for v in nulls)}], store_rejects=true, rejects_limit=0, "
+        f"max_line_size={_MAX_LINE})"
+    )
+    values: dict[str, tuple[str | None, str]] = {}
+    for column in contract.columns:
+        text = identifier(column.name)
+        typed = text if column.duckdb_type == "VARCHAR" else f"try_cast({text} AS {column.duckdb_type})"
+        values[column.name] = (text, typed)
+    return Laid(file, reading, values, header_lines=1, lines=True)
+
+
+def _header(file: DeliveredFile, delimiter: str, quote: str) -> list[str]:
+    with file.path.open("rb") as stream:
+        head = stream.read(_HEAD)
+    head = head.removeprefix(b"\xef\xbb\xbf")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise SourceError(f"{file.name}:1: UTF-16; expected UTF-8: save the file as UTF-8 and deliver it again")
+    first = head.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n", 1)[0]
+    try:
+        text = first.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{file.name}:1: the header is not UTF-8 (byte {error.start + 1}); save the file as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise SourceError(f"{file.name}:1: the header holds a NUL byte; this is not a text file")
+    try:
+        return next(csv.reader(io.StringIO(text), delimiter=delimiter, quotechar=quote, strict=True), [])
+    except csv.Error as error:
+        raise SourceError(f"{file.name}:1: the header cannot be read ({error}); expected {delimiter!r} between names") from None
+
+
+def _same_columns(contract: Contract, file: DeliveredFile, delivered: list[str], delimiter: str | None = None) -> None:
+    """Refuse a file whose columns are not the contract's; their order does not matter."""
+    expected = [column.name for column in contract.columns]
+    twice = sorted({name for name in delivered if delivered.count(name) > 1})
+    missing = [name for name in expected if name not in delivered]
+    extra = [name for name in delivered if name not in expected]
+    if not (twice or missing or extra):
+        return
+    if delimiter and len(delivered) == 1 and len(expected) > 1:
+        other = next((d for d in ";\t|," if d != delimiter and d in delivered[0]), None)
+        seems = f"; it seems to be delimited by {other!r}" if other else ""
+        raise SourceError(
+            f"{file.name}:1: no delimiter {delimiter!r} in the header{seems}: "
+            f"expected the columns {', '.join(expected)} as {contract.reference} says"
+        )
+    found = [
+        f"column {', '.join(twice)} stands there twice" if twice else "",
+        f"column {', '.join(missing)} is missing" if missing else "",
+        f"column {', '.join(extra)} is not in the contract" if extra else "",
+    ]
+    raise SourceError(
+        f"{file.name}:1: {'; '.join(filter(None, found))}. Expected {', '.join(expected)} "
+        f"({contract.reference}, version {contract.version}): deliver these, or change the contract"
+    )
+
+
+def _parquet(engine: DuckDBPyConnection, contract: Contract, file: DeliveredFile) -> Laid:
+    import duckdb
+
+    reading = f"read_parquet({literal(str(file.path))})"
+    try:
+        described = engine.execute(f"DESCRIBE SELECT * FROM {reading}").fetchall()
+    except duckdb.Error as error:
+        raise SourceError(f"{file.name}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
+    found = {row[0]: row[1] for row in described}
+    _same_columns(contract, file, list(found))
+    values: dict[str, tuple[str | None, str]] = {}
+    for column in contract.columns:
+        name, wanted = identifier(column.name), column.duckdb_type
+        aliases = {"TIMESTAMPTZ": "TIMESTAMP WITH TIME ZONE"}
+        if found[column.name] in (wanted, aliases.get(wanted)):
+            values[column.name] = (None, name)
+        else:
+            text = f"CAST({name} AS VARCHAR)"
+            values[column.name] = (text, text if wanted == "VARCHAR" else f"try_cast({text} AS {wanted})")
+    return Laid(file, reading, values, header_lines=0, lines=False)
+
+
+def _json_lines(contract: Contract, file: DeliveredFile) -> Laid:
+    reading = (
+        f"(SELECT line, try_cast(line AS JSON) AS document FROM read_csv({literal(str(file.path))}, "
+        "columns={'line': 'VARCHAR'}, header=false, auto_detect=false, delim='', quote='', escape='', "
+        f"store_rejects=true, rejects_limit=0, max_line_size={_MAX_LINE}))"
+    )
+    values: dict[str, tuple[str | None, str]] = {}
+    for column in contract.columns:
+        text = f"json_extract_string(document, {literal('$.' + column.name)})"
+        typed = text if column.duckdb_type == "VARCHAR" else f"try_cast({text} AS {column.duckdb_type})"
+        values[column.name] = (text, typed)
+    names = "[" + ", ".join(literal(c.name) for c in contract.columns) + "]"
+    whole = f"document IS NULL OR json_type(document) <> 'OBJECT' OR NOT list_has_all({names}, json_keys(document))"
+    return Laid(file, reading, values, header_lines=0, lines=True, check=whole, blank="coalesce(trim(line), '') = ''")
+
+
+def spool_of(home: Path, name: str) -> Path:
+    """Folder for the working copies of one delivery."""
+    return home / "spool" / name
