@@ -1,0 +1,1 @@
+"""Spark transforms: one module an output; each is a pure function of DataFrames and knows no file."""
