@@ -1,0 +1,1 @@
+"""Evidence + target → verdict; and the ledger, in which everything that was decided can be read."""

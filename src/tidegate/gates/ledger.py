@@ -1,0 +1,189 @@
+"""The ledger: every read and write of schema `ops` that concerns batches, steps, verdicts and evidence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import sql
+
+from tidegate.errors import UsageError
+from tidegate.gates.verdict import Evidence, Verdict
+from tidegate.settings import Settings
+from tidegate.stores.postgres import Connection, connect
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One row of ops.batch."""
+
+    batch_id: str
+    dataset: str
+    partition: str
+    state: str
+    contract_version: str
+    source: str
+    source_sha256: str
+    landing_url: str
+    delivered_count: int
+    accepted_count: int
+    refused_count: int
+    published_schema: str
+    held_reason: str | None = None
+    previous_batch_id: str | None = None
+    created_at: datetime | None = None
+    published_at: datetime | None = None
+
+    @property
+    def table(self) -> str:
+        """Name of the batch's own table, wherever it stands: staging, raw or core, archive."""
+        partition = "".join(c if c.isalnum() else "_" for c in self.partition.lower())
+        # PostgreSQL cuts names at 63 bytes; the id alone makes it unique.
+        return f"{self.dataset[:24]}__{partition[:18]}__{self.batch_id}"
+
+
+def record_batch(connection: Connection, batch: Batch) -> None:
+    """Insert a landed batch."""
+    connection.execute(
+        """
+        INSERT INTO ops.batch (batch_id, dataset, partition, state, contract_version, source, source_sha256, landing_url,
+                               delivered_count, accepted_count, refused_count, published_schema)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT (batch_id) DO NOTHING
+        """,
+        [
+            batch.batch_id, batch.dataset, batch.partition, batch.state, batch.contract_version, batch.source,
+            batch.source_sha256, batch.landing_url, batch.delivered_count, batch.accepted_count,
+            batch.refused_count, batch.published_schema,
+        ],
+    )  # fmt: skip
+
+
+def find_batch(connection: Connection, batch_id: str) -> Batch | None:
+    """Return the batch of that id, if there is one."""
+    row = connection.execute("SELECT * FROM ops.batch WHERE batch_id = %s", [batch_id]).fetchone()
+    return Batch(**row) if row else None
+
+
+def get_batch(connection: Connection, batch_id: str) -> Batch:
+    """Return the batch whose id is, or starts with, `batch_id`.
+
+    Raises:
+        UsageError: none does, or several do.
+    """
+    rows = connection.execute(
+        "SELECT * FROM ops.batch WHERE starts_with(batch_id, %s) LIMIT 2", [batch_id]
+    ).fetchall()
+    if len(rows) != 1 or not batch_id:
+        found = "several batches" if rows else "no batch"
+        raise UsageError(f"{found} with id {batch_id!r}; `tidegate batch list` shows them")
+    return Batch(**rows[0])
+
+
+def published_batch(connection: Connection, dataset: str, partition: str) -> Batch | None:
+    """Return the batch that readers see for a partition."""
+    row = connection.execute(
+        "SELECT * FROM ops.batch WHERE dataset = %s AND partition = %s AND state = 'published'", [dataset, partition]
+    ).fetchone()
+    return Batch(**row) if row else None
+
+
+def batches(connection: Connection, *, dataset: str | None = None, state: str | None = None) -> list[Batch]:
+    """Return batches in the order of their arrival."""
+    rows = connection.execute(
+        """
+        SELECT * FROM ops.batch
+        WHERE (%(dataset)s::text IS NULL OR dataset = %(dataset)s) AND (%(state)s::text IS NULL OR state = %(state)s)
+        ORDER BY created_at, batch_id
+        """,
+        {"dataset": dataset, "state": state},
+    ).fetchall()
+    return [Batch(**row) for row in rows]
+
+
+def set_state(connection: Connection, batch_id: str, state: str, **changes: Any) -> None:
+    """Move a batch to `state`, setting other columns with it."""
+    assignments = [sql.SQL("state = %(state)s")]
+    assignments += [sql.SQL("{} = {}").format(sql.Identifier(k), sql.Placeholder(k)) for k in changes]
+    query = sql.SQL("UPDATE ops.batch SET {} WHERE batch_id = %(batch_id)s").format(sql.SQL(", ").join(assignments))
+    connection.execute(query, {"state": state, "batch_id": batch_id, **changes})
+
+
+def record_verdicts(
+    connection: Connection,
+    subject: str,
+    dataset: str,
+    partition: str | None,
+    verdicts: Iterable[Verdict],
+    evidence: Iterable[Evidence] = (),
+) -> None:
+    """Write a gate's verdicts with their evidence; a gate that runs again replaces nothing, it adds."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO ops.evidence (evidence_sha256, kind, path, figures) VALUES (%s, %s, %s, %s::jsonb) "
+            "ON CONFLICT (evidence_sha256) DO NOTHING",
+            [(e.sha256, e.kind, str(e.path), _json(e.figures)) for e in evidence],
+        )
+        cursor.executemany(
+            """
+            INSERT INTO ops.verdict (subject, dataset, partition, gate, rule, verdict, value, target, target_source,
+                                     evidence_sha256, rule_set_version)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            """,
+            [
+                (subject, dataset, partition, v.gate, v.rule, v.verdict, v.value, v.target, v.target_source,
+                 v.evidence_sha256, v.rule_set_version)
+                for v in verdicts
+            ],
+        )  # fmt: skip
+
+
+def verdicts_of(connection: Connection, subject: str) -> list[Verdict]:
+    """Return each rule's newest verdict on a batch or build, the gravest first."""
+    rows = connection.execute(
+        """
+        SELECT DISTINCT ON (gate, rule) gate, rule, verdict, value, target, target_source, evidence_sha256, rule_set_version
+        FROM ops.verdict WHERE subject = %s ORDER BY gate, rule, verdict_id DESC
+        """,
+        [subject],
+    ).fetchall()
+    order = ["FAIL", "WARN", "PASS"]
+    return sorted((Verdict(**row) for row in rows), key=lambda v: (order.index(v.verdict), v.gate, v.rule))
+
+
+def record_decision(connection: Connection, subject: str, action: str, decided_by: str, why: str) -> None:
+    """Write down what a person decided."""
+    connection.execute(
+        "INSERT INTO ops.decision (subject, action, decided_by, why) VALUES (%s, %s, %s, %s)",
+        [subject, action, decided_by, why],
+    )
+
+
+class Timing:
+    """Rows and a note that a step leaves while it runs."""
+
+    rows: int | None = None
+    note: str | None = None
+
+
+@contextmanager
+def timed(settings: Settings, subject: str, step: str) -> Iterator[Timing]:
+    """Record how long the block took, if it ended well."""
+    started, clock, timing = datetime.now(UTC), time.perf_counter(), Timing()
+    yield timing
+    seconds = time.perf_counter() - clock
+    with connect(settings) as connection:
+        connection.execute(
+            "INSERT INTO ops.step (subject, step, started_at, seconds, row_count, note) VALUES (%s, %s, %s, %s, %s, %s)",
+            [subject, step, started, seconds, timing.rows, timing.note],
+        )
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, default=str)

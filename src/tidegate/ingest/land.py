@@ -1,0 +1,169 @@
+"""Land a delivery: sift it, keep its accepted rows as an immutable Parquet file, its refused rows in quarantine."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from tidegate.contracts import Contract, Source
+from tidegate.contracts.model import WHOLE
+from tidegate.errors import SourceError, UnavailableError, UsageError
+from tidegate.gates import ledger
+from tidegate.gates.ledger import Batch
+from tidegate.gates.verdict import Verdict
+from tidegate.ingest import check, quarantine
+from tidegate.ingest.delivery import Delivery, discard, receive
+from tidegate.ingest.sift import Sifted, partitions, sift
+from tidegate.ingest.sources import fetch
+from tidegate.settings import Settings
+from tidegate.stores.postgres import connect, exclusive
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+log = structlog.get_logger(__name__)
+
+
+def land(settings: Settings, contract: Contract, partition: str | None = None, file: Path | None = None) -> Batch:
+    """Take one delivery in, from the contract's source or from `file`, and return its batch.
+
+    A delivery that was taken in before is the same batch: nothing is done, whatever state it is in.
+
+    Raises:
+        UsageError: the partition is not named, or not of the contract's form.
+        SourceError: there is no delivery, or it cannot hold this dataset.
+        BusyError: another process is landing the same batch.
+        UnavailableError: the warehouse, the landing area or the disk cannot be used at the moment.
+    """
+    source = contract.sources[0] if contract.sources else None
+    spool = settings.home / "spool" / f"{contract.dataset}-{uuid.uuid4().hex[:12]}"
+    try:
+        if contract.partitioning is None and partition not in (None, WHOLE):
+            raise UsageError(f"{contract.dataset} has no partitions: leave --partition away")
+        if contract.partitioning is not None and partition is not None:
+            check.partition_condition(contract, partition)
+        if file is not None:
+            delivery = Delivery((receive(file, str(file), spool / "in"),))
+        elif source is None:
+            raise UsageError(f"{contract.reference} names no server to fetch from: hand the file over with --file")
+        elif contract.partitioning is not None and partition is None:
+            raise UsageError(f"{contract.dataset} is delivered by partition: say which with --partition")
+        else:
+            delivery = fetch(settings, contract, source, partition or WHOLE, spool / "in")
+        chosen = partition or _only_partition(settings, contract, source, delivery, spool)
+        batch_id = identify(contract, chosen, delivery)
+        with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+            known = ledger.find_batch(connection, batch_id)
+            if known is not None:
+                log.info("batch is known", dataset=contract.dataset, batch_id=batch_id, state=known.state)
+                return known
+            connection.commit()
+            with ledger.timed(settings, batch_id, "land") as timing:
+                sifted = sift(contract, source, delivery, chosen, spool / "work", settings.duckdb_memory)
+                timing.rows = sifted.delivered
+                url = _keep(settings, contract, chosen, batch_id, sifted.parquet)
+                batch = _batch(contract, chosen, batch_id, delivery, sifted, url)
+                ledger.record_batch(connection, batch)
+                quarantine.record(connection, batch, sifted.refused)
+                verdict = judge_refused(contract, batch)
+                ledger.record_verdicts(connection, batch_id, contract.dataset, chosen, [verdict])
+                connection.commit()
+            log.info(
+                "batch landed", dataset=contract.dataset, batch_id=batch_id, partition=chosen,
+                delivered=sifted.delivered, refused=len(sifted.refused),
+            )  # fmt: skip
+            return batch
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UnavailableError(f"no space left for {contract.dataset}: free some and run this again; nothing was published") from error
+        raise
+    finally:
+        discard(spool)
+
+
+def identify(contract: Contract, partition: str, delivery: Delivery) -> str:
+    """Derive the batch's id: the same content for the same partition under the same contract is the same batch."""
+    told = "\n".join([contract.dataset, contract.version, partition, delivery.sha256])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _only_partition(
+    settings: Settings, contract: Contract, source: Source | None, delivery: Delivery, spool: Path
+) -> str:
+    if contract.partitioning is None:
+        return WHOLE
+    found = partitions(contract, source, delivery, spool / "partitions", settings.duckdb_memory)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise SourceError(f"{delivery.name}: no row names a partition of {contract.dataset}; say which with --partition")
+    raise UsageError(
+        f"{delivery.name} holds {len(found)} partitions ({', '.join(found[:4])}, …): deliver one file for each, "
+        "or say with --partition which one to take (rows of the others are refused)"
+    )
+
+
+def _keep(settings: Settings, contract: Contract, partition: str, batch_id: str, parquet: Path) -> str:
+    """Put the Parquet file where it stays; a file of that name from a run cut short is the same file."""
+    from upath import UPath
+
+    folder = UPath(settings.landing) / contract.dataset / partition
+    target: UPath = folder / f"{batch_id}.parquet"
+    if target.protocol in ("", "file"):
+        local = Path(target.path)
+        local.parent.mkdir(parents=True, exist_ok=True)
+        partial = local.with_suffix(".partial")
+        _move(parquet, partial)
+        partial.chmod(0o444)
+        partial.replace(local)
+    else:
+        with parquet.open("rb") as ours, target.open("wb") as theirs:
+            while chunk := ours.read(1 << 20):
+                theirs.write(chunk)
+    return str(target)
+
+
+def _move(source: Path, target: Path) -> None:
+    import shutil
+
+    shutil.move(source, target)
+    with target.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def _batch(
+    contract: Contract, partition: str, batch_id: str, delivery: Delivery, sifted: Sifted, url: str
+) -> Batch:
+    return Batch(
+        batch_id=batch_id,
+        dataset=contract.dataset,
+        partition=partition,
+        state="landed",
+        contract_version=contract.version,
+        source=delivery.name,
+        source_sha256=delivery.sha256,
+        landing_url=url,
+        delivered_count=sifted.delivered,
+        accepted_count=sifted.accepted,
+        refused_count=len(sifted.refused),
+        published_schema=contract.schema,
+    )
+
+
+def judge_refused(contract: Contract, batch: Batch) -> Verdict:
+    """Judge the share of refused rows against the share that the contract allows."""
+    share = batch.refused_count / batch.delivered_count if batch.delivered_count else 0.0
+    return Verdict(
+        gate="contract",
+        rule="refused rows",
+        verdict="FAIL" if share > contract.max_refused_share else "WARN" if batch.refused_count else "PASS",
+        value=f"{batch.refused_count} of {batch.delivered_count} rows ({share:.4%})",
+        target=f"at most {contract.max_refused_share:.4%}",
+        target_source=f"{contract.reference}:{contract.line}",
+    )

@@ -1,0 +1,43 @@
+"""Files and globs under the inbox, or at an absolute path."""
+
+from __future__ import annotations
+
+import glob
+import re
+from pathlib import Path
+
+from tidegate.contracts import Contract, Source
+from tidegate.errors import SourceError
+from tidegate.ingest.delivery import Delivery, receive
+from tidegate.settings import Settings
+
+PARTITION = "{partition}"
+
+
+def fetch(settings: Settings, contract: Contract, source: Source, partition: str, spool: Path) -> Delivery:
+    """Deliver every file that the source's path names for the partition, in name order.
+
+    Raises:
+        SourceError: there is no such file.
+    """
+    inbox = settings.inbox_path
+    # The partition is a value, not a pattern.
+    pattern = source.location.replace(PARTITION, glob.escape(partition))
+    found = [Path(name) for name in sorted(glob.glob(str(inbox / pattern)))]
+    if not found:
+        raise SourceError(
+            f"{contract.dataset} {partition}: nothing delivered at {inbox / source.location.replace(PARTITION, partition)}; "
+            f"put the file there, or hand it over with --file"
+        )
+    return Delivery(tuple(receive(path, path.name, spool) for path in found))
+
+
+def available(settings: Settings, source: Source) -> list[str]:
+    """Return the partitions that the inbox holds, sorted; empty where the path names no partition."""
+    if source.type != "local" or PARTITION not in source.location:
+        return []
+    location = str(settings.inbox_path / source.location)
+    before, _, after = location.partition(PARTITION)
+    form = re.compile(re.escape(before) + "(.+)" + re.escape(after) + r"\Z")
+    names = glob.glob(glob.escape(before) + "*" + glob.escape(after))
+    return sorted({match[1] for name in names if (match := form.match(name))})

@@ -1,0 +1,125 @@
+"""Stage a batch: copy its landed Parquet into a table of its own in `staging`, not yet visible to readers."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import structlog
+from psycopg import sql
+
+from tidegate.contracts import Contract, ddl
+from tidegate.errors import TerminalError, UnavailableError
+from tidegate.gates import ledger
+from tidegate.gates.ledger import Batch
+from tidegate.gates.verdict import Verdict
+from tidegate.settings import Settings
+from tidegate.stores.postgres import Connection, connect, exclusive, table, warehouse_url
+
+log = structlog.get_logger(__name__)
+
+#: Rows from which two connections copy at once; below, a second connection costs more than it saves.
+_PARALLEL_FROM = 200_000
+_STREAMS = 2
+_READ_ROWS = 65_536
+
+
+def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
+    """Copy a landed batch into `staging` and make the table fit to be published.
+
+    A batch that is staged already, or has gone further, is left as it is. A table that a killed run left
+    behind is replaced: its rows are those of the landing file, so nothing is lost.
+
+    Raises:
+        BusyError: another process works on the batch.
+        UnavailableError: the warehouse or the landing area cannot be used at the moment.
+    """
+    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+        batch = ledger.get_batch(connection, batch_id)
+        if batch.state != "landed":
+            return batch
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table("staging", batch.table)))
+        connection.execute(ddl.batch_table(contract, batch.table))
+        connection.commit()
+        with ledger.timed(settings, batch_id, "stage") as timing:
+            timing.rows = _copy(settings, contract, batch)
+            with connection.transaction():
+                connection.execute(ddl.finish_batch_table(contract, batch.table, batch.partition, batch.batch_id))
+                verdict = _reconcile(connection, contract, batch)
+                ledger.set_state(connection, batch_id, "staged")
+                ledger.record_verdicts(connection, batch_id, batch.dataset, batch.partition, [verdict])
+            # The gate that follows plans its queries by these statistics.
+            connection.execute(sql.SQL("ANALYZE {}").format(table("staging", batch.table)))
+            connection.commit()
+        log.info("batch staged", dataset=batch.dataset, batch_id=batch_id, rows=timing.rows)
+        return ledger.get_batch(connection, batch_id)
+
+
+def _reconcile(connection: Connection, contract: Contract, batch: Batch) -> Verdict:
+    row = connection.execute(sql.SQL("SELECT count(*) AS n FROM {}").format(table("staging", batch.table))).fetchone()
+    staged = int(row["n"]) if row else 0
+    return Verdict(
+        gate="reconciliation",
+        rule="rows staged = rows accepted",
+        verdict="PASS" if staged == batch.accepted_count else "FAIL",
+        value=str(staged),
+        target=str(batch.accepted_count),
+        target_source=f"{contract.reference}:1",
+    )
+
+
+def _copy(settings: Settings, contract: Contract, batch: Batch) -> int:
+    import pyarrow.parquet as pq
+
+    with _open(batch.landing_url) as stream:
+        metadata = pq.ParquetFile(stream).metadata
+    groups = list(range(metadata.num_row_groups))
+    streams = _STREAMS if metadata.num_rows >= _PARALLEL_FROM else 1
+    shares = [share for share in (groups[n::streams] for n in range(streams)) if share]
+    with ThreadPoolExecutor(max_workers=max(1, len(shares))) as pool:
+        return sum(pool.map(lambda share: _copy_groups(settings, batch, share), shares))
+
+
+def _copy_groups(settings: Settings, batch: Batch, groups: list[int]) -> int:
+    """Copy some row groups over one connection, in one transaction; PostgreSQL's binary COPY, streamed."""
+    import adbc_driver_manager
+    import adbc_driver_postgresql.dbapi as adbc
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with _open(batch.landing_url) as stream, adbc.connect(warehouse_url(settings)) as connection:
+            parquet = pq.ParquetFile(stream)
+            reader = pa.RecordBatchReader.from_batches(
+                parquet.schema_arrow, parquet.iter_batches(batch_size=_READ_ROWS, row_groups=groups)
+            )
+            with connection.cursor() as cursor:
+                cursor.adbc_ingest(batch.table, reader, mode="append", db_schema_name="staging")
+            connection.commit()
+            return sum(int(parquet.metadata.row_group(group).num_rows) for group in groups)
+    except adbc_driver_manager.OperationalError as error:
+        raise UnavailableError(
+            f"batch {batch.batch_id}: the connection broke while copying ({str(error).splitlines()[0]}); run it again: "
+            "nothing was published"
+        ) from error
+    except adbc_driver_manager.Error as error:
+        text = str(error)
+        if any(sign in text for sign in ("could not extend", "No space left", "terminat", "connection", "closed")):
+            raise UnavailableError(
+                f"batch {batch.batch_id}: the warehouse stopped taking rows ({text.splitlines()[0]}); run it again: "
+                "nothing was published"
+            ) from error
+        raise TerminalError(f"batch {batch.batch_id}: the warehouse refused the rows: {text.splitlines()[0]}") from error
+
+
+def _open(url: str) -> Any:
+    from upath import UPath
+
+    path = UPath(url)
+    if path.protocol in ("", "file"):
+        # A memory map spares the copy through Python's buffers.
+        import pyarrow as pa
+
+        return pa.memory_map(str(Path(path.path)))
+    return path.open("rb")
