@@ -1,0 +1,89 @@
+"""What every test may ask for: a real PostgreSQL, started once, and a fresh warehouse in it for each test.
+
+The server is the one that `tidegate up` starts, by the same code, but without waiting for the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tidegate.settings import Settings, get_settings, load_settings
+from tidegate.stack import port
+from tidegate.stack.postgres import PostgresServer
+from tidegate.stack.postgres_databases import ensure_database, ensure_role
+from tidegate.stores import migrate
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+OWNER, PASSWORD, TEMPLATE = "tidegate", "tidegate-test", "warehouse_template"
+FAST_AND_LOSSY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> Iterator[None]:
+    """Hide the developer's own stack from the tests: no variable of tidegate, Airflow or libpq gets through."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("TIDEGATE_", "AIRFLOW_", "PG", "SPARK_", "DBT_")):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings() -> Iterator[None]:
+    """Let each test read the environment anew."""
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def reachable_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's own user can enter too, which pytest's (mode 0700) cannot be when root runs it."""
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-test-")).resolve()
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(reachable_folder: Path) -> Iterator[PostgresServer]:
+    """The test run's server, with an empty but migrated database to copy from."""
+    folder = reachable_folder / "postgres"
+    log = reachable_folder / "postgres.log"
+    server = PostgresServer(folder, "test", log, port.choose(20000, folder, set()), settings=FAST_AND_LOSSY)
+    server.start()
+    try:
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            ensure_role(connection, OWNER, PASSWORD)
+            ensure_database(connection, TEMPLATE, OWNER)
+        migrate.upgrade(server.dsn(TEMPLATE, OWNER, PASSWORD), CHECKOUT)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def warehouse(postgres: PostgresServer) -> Iterator[str]:
+    """Address of a fresh migrated database, owned by an ordinary user as in the real stack; dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
+        ensure_database(connection, name, OWNER, TEMPLATE)
+        yield postgres.dsn(name, OWNER, PASSWORD)
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def settings(warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of this checkout with a home and a warehouse of their own; `get_settings()` and subprocesses agree."""
+    monkeypatch.setenv("TIDEGATE_PROJECT", str(CHECKOUT))
+    monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", warehouse)
+    return load_settings()
