@@ -12,8 +12,8 @@ Columns:
   that it lacks stays null: an older observation never fills it in.
 
 The hours that flights ask for and the hours that were observed are laid on one timeline per airport, and the
-last observation is carried along it. Every join is by equality and the window holds hours, not flights: no row
-is ever compared with more than one other.
+last observation is carried along it. Every join is by equality and the window holds hours, not flights: no
+row is ever compared with more than one other.
 """
 
 from __future__ import annotations
