@@ -42,20 +42,10 @@ def base_suite(contract: Contract) -> list[dict[str, Any]]:
                 # The primary key is held by its index; other unique columns have none.
                 suite.append(_expectation("expect_column_values_to_be_unique", at, rule.expected, column=column))
     for column, limits in bounds.items():
-        any_rule = next(iter(limits.values()))
+        kwargs = {("min_value" if kind == "minimum" else "max_value"): rule.value for kind, rule in limits.items()}
         words = " and ".join(rule.expected for rule in limits.values())
-        # Extremes decide the same as value by value, for one comparison a row less.
-        suite += [
-            _expectation(
-                f"expect_column_{end}_to_be_between",
-                f"{contract.reference}:{rule.line}",
-                words,
-                column=column,
-                **{side: rule.value},
-            )
-            for kind, end, side in (("minimum", "min", "min_value"), ("maximum", "max", "max_value"))
-            if (rule := limits.get(kind)) is not None and any_rule
-        ]
+        at = f"{contract.reference}:{next(iter(limits.values())).line}"
+        suite.append(_expectation("expect_column_values_to_be_between", at, words, column=column, **kwargs))
     return suite
 
 

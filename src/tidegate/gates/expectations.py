@@ -1,0 +1,182 @@
+"""Great Expectations as a judge: a table and suites in, verdicts and evidence out.
+
+First everything is judged by yes or no, which GX bundles into few statements; only what failed is asked again
+for its figures. No row's content enters a result: evidence is shown to people who may not see the data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tidegate.errors import ContractError
+from tidegate.gates.verdict import Evidence, Verdict
+from tidegate.settings import Settings
+from tidegate.stores.postgres import warehouse_url
+
+Configuration = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Named expectations, each with where it is written and what it expects, in words."""
+
+    name: str
+    expectations: Sequence[Configuration]
+
+
+def domain_suite(project: Path, name: str) -> Suite | None:
+    """Read `expectations/<name>.yaml`, if there is one.
+
+    Raises:
+        ContractError: the file is not of the expected form.
+    """
+    path = project / "expectations" / f"{name}.yaml"
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8")
+    try:
+        document = yaml.safe_load(text)
+        lines = {
+            node.value: node.start_mark.line + 1
+            for node in _scalars(yaml.compose(text, Loader=yaml.SafeLoader))
+        }
+        configurations = [
+            {
+                "type": item["type"],
+                "kwargs": dict(item.get("kwargs") or {}),
+                "severity": item.get("severity", "critical"),
+                "meta": {"source": f"expectations/{path.name}:{lines.get(item['name'], 1)}", "target": item["name"]},
+            }
+            for item in document["expectations"]
+        ]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ContractError(f"{path}: expected `expectations:` with name, type, kwargs, severity; {error!r}") from error
+    return Suite("domain", configurations)
+
+
+def _scalars(node: yaml.Node | None) -> list[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        return [node]
+    if isinstance(node, yaml.MappingNode):
+        return [s for pair in node.value for child in pair for s in _scalars(child)]
+    if isinstance(node, yaml.SequenceNode):
+        return [s for child in node.value for s in _scalars(child)]
+    return []
+
+
+def judge_table(
+    settings: Settings, schema: str, table: str, suites: Sequence[Suite], evidence_folder: Path
+) -> tuple[list[Verdict], list[Evidence]]:
+    """Judge one table by every suite; a suite without expectations is an error, not a pass.
+
+    Raises:
+        ContractError: a suite is empty, or GX does not know an expectation.
+    """
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    import great_expectations as gx
+    from great_expectations.exceptions import GreatExpectationsError
+
+    for suite in suites:
+        if not suite.expectations:
+            raise ContractError(f"suite {suite.name} of {table} is empty: a gate without a rule cannot pass anything")
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    try:
+        url = warehouse_url(settings).replace("postgresql://", "postgresql+psycopg://", 1)
+        source = context.data_sources.add_postgres("warehouse", connection_string=url, create_temp_table=False)
+        asset = source.add_table_asset(table, table_name=table, schema_name=schema)
+        batch = asset.add_batch_definition_whole_table("whole").get_batch()
+        verdicts: list[Verdict] = []
+        evidence: list[Evidence] = []
+        for suite in suites:
+            decided, document = _judge(context, batch, suite)
+            failed = sum(v.verdict != "PASS" for v in decided)
+            file = Evidence.write(
+                "great_expectations",
+                evidence_folder / f"{suite.name}.json",
+                document,
+                {"expectations": len(decided), "not_passed": failed},
+            )
+            evidence.append(file)
+            verdicts += [Verdict(**{**vars(v), "evidence_sha256": file.sha256}) for v in decided]
+        return verdicts, evidence
+    except GreatExpectationsError as error:
+        raise ContractError(f"Great Expectations cannot judge {schema}.{table}: {error}") from error
+    finally:
+        context.data_sources.delete("warehouse")
+
+
+def _judge(context: Any, batch: Any, suite: Suite) -> tuple[list[Verdict], dict[str, Any]]:
+    results = _validate(batch, suite.name, suite.expectations, "BOOLEAN_ONLY")
+    failed = [c for c, r in zip(suite.expectations, results, strict=True) if not r["success"]]
+    details = dict(zip(map(id, failed), _validate(batch, suite.name, failed, "BASIC"), strict=True)) if failed else {}
+    verdicts, shown = [], []
+    for configuration, result in zip(suite.expectations, results, strict=True):
+        detail = details.get(id(configuration), result)
+        meta = configuration["meta"]
+        passed = bool(result["success"])
+        verdicts.append(
+            Verdict(
+                gate=f"expectations.{suite.name}",
+                rule=_rule(configuration),
+                verdict="PASS" if passed else "WARN" if configuration["severity"] == "warning" else "FAIL",
+                value="as expected" if passed else _value(detail),
+                target=str(meta["target"]),
+                target_source=str(meta["source"]),
+            )
+        )
+        shown.append({**configuration, "success": passed, "value": verdicts[-1].value})
+    return verdicts, {"suite": suite.name, "table": batch.data_asset.name, "results": shown}
+
+
+def _validate(batch: Any, name: str, configurations: Sequence[Configuration], detail: str) -> list[Mapping[str, Any]]:
+    import great_expectations as gx
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    expectations = [
+        ExpectationConfiguration(
+            type=c["type"], kwargs=c["kwargs"], severity=c["severity"], meta={"position": position}
+        ).to_domain_obj()
+        for position, c in enumerate(configurations)
+    ]
+    suite = gx.ExpectationSuite(name=f"{name} {detail}", expectations=expectations)
+    outcome = batch.validate(suite, result_format={"result_format": detail, "partial_unexpected_count": 0})
+    placed = {r.expectation_config.meta["position"]: r for r in outcome.results}
+    found: list[Mapping[str, Any]] = []
+    for position, configuration in enumerate(configurations):
+        result = placed[position]
+        if result.exception_info and result.exception_info.get("raised_exception"):
+            raise ContractError(
+                f"{configuration['meta']['source']}: {configuration['type']} could not be judged: "
+                f"{result.exception_info.get('exception_message')}"
+            )
+        # GX keeps exceptions of single metrics in a mapping of their own.
+        for info in (result.exception_info or {}).values():
+            if isinstance(info, dict) and info.get("raised_exception"):
+                raise ContractError(
+                    f"{configuration['meta']['source']}: {configuration['type']} could not be judged: "
+                    f"{str(info.get('exception_message')).splitlines()[0]}"
+                )
+        found.append({"success": result.success, "result": dict(result.result or {})})
+    return found
+
+
+def _rule(configuration: Configuration) -> str:
+    columns = configuration["kwargs"].get("column") or ", ".join(configuration["kwargs"].get("column_list", []))
+    name = configuration["type"].removeprefix("expect_").removesuffix("_expectation").replace("_", " ")
+    if configuration["type"] == "unexpected_rows_expectation":
+        return str(configuration["meta"]["target"])
+    return f"{columns}: {name}" if columns else name
+
+
+def _value(detail: Mapping[str, Any]) -> str:
+    result = detail["result"]
+    if "unexpected_count" in result:
+        return f"{result['unexpected_count']} of {result.get('element_count', '?')} rows"
+    return str(result.get("observed_value", "not as expected"))

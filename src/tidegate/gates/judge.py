@@ -1,0 +1,76 @@
+"""Judge a staged batch: the contract's base suite, the domain suite, and keys against what is published."""
+
+from __future__ import annotations
+
+import structlog
+from psycopg import sql
+
+from tidegate.contracts import Contract
+from tidegate.contracts.suite import base_suite
+from tidegate.errors import UsageError
+from tidegate.gates import ledger
+from tidegate.gates.expectations import Suite, domain_suite, judge_table
+from tidegate.gates.ledger import Batch
+from tidegate.gates.verdict import Verdict, worst
+from tidegate.settings import Settings
+from tidegate.stores.postgres import Connection, connect, exclusive, exists, table
+
+log = structlog.get_logger(__name__)
+
+
+def judge(settings: Settings, contract: Contract, batch_id: str) -> Batch:
+    """Judge a staged batch and leave it `judged` (it may be published) or `held` (a person decides).
+
+    A batch that has been judged before keeps its state; a batch that is not staged cannot be judged.
+
+    Raises:
+        BusyError: another process works on the batch.
+        ContractError: a suite is empty or cannot be judged.
+    """
+    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+        batch = ledger.get_batch(connection, batch_id)
+        if batch.state == "landed":
+            raise UsageError(f"batch {batch_id} is not staged yet: run the stage step first")
+        if batch.state != "staged":
+            return batch
+        with ledger.timed(settings, batch_id, "judge") as timing:
+            suites = [Suite("contract", base_suite(contract))]
+            if (domain := domain_suite(settings.project, contract.dataset)) is not None:
+                suites.append(domain)
+            folder = settings.home / "evidence" / contract.dataset / batch.batch_id
+            verdicts, evidence = judge_table(settings, "staging", batch.table, suites, folder)
+            verdicts += _published_keys(connection, contract, batch)
+            ledger.record_verdicts(connection, batch_id, batch.dataset, batch.partition, verdicts, evidence)
+            everything = ledger.verdicts_of(connection, batch_id)
+            decision = worst(everything)
+            reason = "; ".join(f"{v.rule}: {v.value}, expected {v.target}" for v in everything if v.verdict == "FAIL")
+            ledger.set_state(
+                connection, batch_id, "held" if decision == "FAIL" else "judged", held_reason=reason or None
+            )
+            connection.commit()
+            timing.rows, timing.note = batch.accepted_count, decision
+        log.info("batch judged", dataset=batch.dataset, batch_id=batch_id, verdict=decision, held_reason=reason)
+        return ledger.get_batch(connection, batch_id)
+
+
+def _published_keys(connection: Connection, contract: Contract, batch: Batch) -> list[Verdict]:
+    """Judge that no key of the batch is published in another partition already."""
+    if not contract.key or contract.partitioning is None or not exists(connection, contract.schema, contract.table):
+        return []
+    keys = sql.SQL(", ").join(map(sql.Identifier, contract.key))
+    row = connection.execute(
+        sql.SQL("SELECT count(*) AS n FROM {} JOIN (SELECT {}, _partition FROM {}) p USING ({}) WHERE p._partition <> {}").format(
+            table("staging", batch.table), keys, table(contract.schema, contract.table), keys, sql.Literal(batch.partition)
+        )
+    ).fetchone()
+    twice = int(row["n"]) if row else 0
+    return [
+        Verdict(
+            gate="published keys",
+            rule=f"({', '.join(contract.key)}) is not published in another partition",
+            verdict="FAIL" if twice else "PASS",
+            value=f"{twice} of {batch.accepted_count} rows",
+            target="0 rows",
+            target_source=f"{contract.reference}:{contract.key_line}",
+        )
+    ]

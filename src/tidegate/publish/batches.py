@@ -1,0 +1,185 @@
+"""Publish a judged batch by attaching its staged table; undo, release and reject."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+from psycopg import sql
+
+from tidegate.contracts import Contract, ddl
+from tidegate.errors import BusyError, HeldError, UsageError
+from tidegate.gates import ledger
+from tidegate.gates.ledger import Batch
+from tidegate.settings import Settings
+from tidegate.stores.postgres import LOCK_TIMEOUT, Connection, connect, exclusive, table
+
+log = structlog.get_logger(__name__)
+Result = TypeVar("Result")
+
+_ATTEMPTS = 5
+
+
+def publish(settings: Settings, contract: Contract, batch_id: str) -> Batch:
+    """Make a judged batch the visible one of its partition; the batch it replaces goes to `archive`.
+
+    One transaction: readers see the old rows or the new ones. A batch that is published already stays so.
+
+    Raises:
+        HeldError: a gate holds the batch, or a person rejected it.
+        UsageError: the batch has not been judged, or was replaced by a later one.
+        BusyError: readers hold the table for longer than we may wait.
+    """
+    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+        batch = ledger.get_batch(connection, batch_id)
+        if batch.state == "published":
+            return batch
+        _require_publishable(batch)
+        connection.commit()
+        with ledger.timed(settings, batch_id, "publish") as timing:
+            published = _patiently(lambda: _swap_in(connection, contract, batch))
+            timing.rows = batch.accepted_count
+        log.info("batch published", dataset=batch.dataset, batch_id=batch_id, partition=batch.partition)
+        return published
+
+
+def _require_publishable(batch: Batch) -> None:
+    match batch.state:
+        case "judged":
+            return
+        case "held":
+            raise HeldError(
+                f"{batch.dataset} {batch.partition}: batch {batch.batch_id} is held: {batch.held_reason}. Published data is "
+                f"as it was; `tidegate batch show {batch.batch_id}` tells more, then `tidegate batch release` or `reject --why`"
+            )
+        case "rejected":
+            raise HeldError(f"batch {batch.batch_id} was rejected; deliver a corrected {batch.dataset} {batch.partition}")
+        case "superseded" | "undone":
+            raise UsageError(
+                f"batch {batch.batch_id} of {batch.dataset} {batch.partition} was published once and is {batch.state}: "
+                "delivering it again does not bring it back; `tidegate batch undo` goes back to the batch before"
+            )
+    raise UsageError(f"batch {batch.batch_id} is {batch.state}, not judged: run the steps before")
+
+
+def _patiently(action: Callable[[], Result]) -> Result:
+    """Try again while readers hold the table, giving way to them in between."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return action()
+        except BusyError:
+            if attempt == _ATTEMPTS:
+                raise
+            time.sleep(0.2 * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def _swap_in(connection: Connection, contract: Contract, batch: Batch) -> Batch:
+    with _translated(), connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
+        connection.execute(ddl.published_table(contract))
+        before = ledger.published_batch(connection, batch.dataset, batch.partition)
+        if before is not None:
+            _detach(connection, contract, before, "superseded")
+        _attach(connection, contract, batch, "staging")
+        ledger.set_state(
+            connection, batch.batch_id, "published", previous_batch_id=before.batch_id if before else None, held_reason=None
+        )
+        connection.execute("UPDATE ops.batch SET published_at = now() WHERE batch_id = %s", [batch.batch_id])
+    return ledger.get_batch(connection, batch.batch_id)
+
+
+def _attach(connection: Connection, contract: Contract, batch: Batch, schema: str) -> None:
+    # Attached first and moved after: ATTACH does not care where the table stands.
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(
+            table(contract.schema, contract.table), table(schema, batch.table), sql.Literal(batch.partition)
+        )
+    )
+    connection.execute(
+        sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(table(schema, batch.table), sql.Identifier(contract.schema))
+    )
+
+
+def _detach(connection: Connection, contract: Contract, batch: Batch, state: str) -> None:
+    connection.execute(
+        sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(
+            table(contract.schema, contract.table), table(contract.schema, batch.table)
+        )
+    )
+    connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA archive").format(table(contract.schema, batch.table)))
+    ledger.set_state(connection, batch.batch_id, state)
+
+
+class _translated:  # noqa: N801 - reads as the context it is
+    """Turn a lock that was not granted into BusyError inside an open connection."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        import psycopg
+
+        if isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
+            raise BusyError("readers hold the published table; try again") from error
+
+
+def undo(settings: Settings, contract: Contract, batch_id: str, *, by: str, why: str) -> Batch | None:
+    """Take a published batch back; its predecessor, if it had one, is visible again and is returned.
+
+    Raises:
+        UsageError: the batch is not published.
+    """
+    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+        batch = ledger.get_batch(connection, batch_id)
+        if batch.state != "published":
+            raise UsageError(f"batch {batch.batch_id} is {batch.state}, not published: there is nothing to undo")
+        connection.commit()
+        return _patiently(lambda: _swap_back(connection, contract, batch, by, why))
+
+
+def _swap_back(connection: Connection, contract: Contract, batch: Batch, by: str, why: str) -> Batch | None:
+    with _translated(), connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
+        _detach(connection, contract, batch, "undone")
+        before = ledger.find_batch(connection, batch.previous_batch_id) if batch.previous_batch_id else None
+        if before is not None:
+            _attach(connection, contract, before, "archive")
+            ledger.set_state(connection, before.batch_id, "published")
+        ledger.record_decision(connection, batch.batch_id, "undo", by, why)
+    return ledger.find_batch(connection, before.batch_id) if before else None
+
+
+def release(settings: Settings, batch_id: str, *, by: str, why: str) -> Batch:
+    """Let a held batch through, on a named person's word; the next publish makes it visible.
+
+    Raises:
+        UsageError: the batch is not held, or no reason is given.
+    """
+    return _decide(settings, batch_id, "release", "judged", by, why)
+
+
+def reject(settings: Settings, batch_id: str, *, by: str, why: str) -> Batch:
+    """Turn a held batch down for good; its rows stay in staging's archive and its file in landing.
+
+    Raises:
+        UsageError: the batch is not held, or no reason is given.
+    """
+    return _decide(settings, batch_id, "reject", "rejected", by, why)
+
+
+def _decide(settings: Settings, batch_id: str, action: str, state: str, by: str, why: str) -> Batch:
+    if not why.strip():
+        raise UsageError(f"{action} needs a reason: --why TEXT")
+    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+        batch = ledger.get_batch(connection, batch_id)
+        if batch.state != "held":
+            raise UsageError(f"batch {batch.batch_id} is {batch.state}, not held: there is nothing to {action}")
+        with connection.transaction():
+            if state == "rejected":
+                connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA archive").format(table("staging", batch.table)))
+            ledger.set_state(connection, batch.batch_id, state)
+            ledger.record_decision(connection, batch.batch_id, action, by, why)
+        return ledger.get_batch(connection, batch.batch_id)
