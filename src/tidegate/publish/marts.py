@@ -1,0 +1,231 @@
+"""Publish a whole set of marts at once: build beside, judge, then rename three schemas in one transaction.
+
+`marts_next` is built while readers use `marts`; publishing renames marts → marts_previous, marts_next → marts,
+and what was marts_previous becomes the ground for the next build. Renaming a schema takes no lock on any table,
+so a long-running reader neither waits nor is waited for. Which build a schema holds is its comment, which
+travels with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import structlog
+from psycopg import sql
+
+from tidegate.errors import HeldError, UsageError
+from tidegate.gates import ledger
+from tidegate.gates.expectations import Suite, domain_suite, judge_table
+from tidegate.gates.verdict import Evidence, Verdict, worst
+from tidegate.settings import Settings
+from tidegate.stores.postgres import Connection, connect, exclusive, table
+
+log = structlog.get_logger(__name__)
+
+LIVE, NEXT, PREVIOUS = "marts", "marts_next", "marts_previous"
+_LOCK = "the marts"
+
+
+def prepare(settings: Settings) -> str:
+    """Name the build that the published batches and the models' code call for, and make room for it.
+
+    The same batches and the same code give the same build; if that one is published, there is nothing to do.
+    """
+    with connect(settings) as connection, exclusive(connection, _LOCK):
+        inputs = {f"{b.dataset} {b.partition}": b.batch_id for b in ledger.batches(connection, state="published")}
+        told = json.dumps({"inputs": inputs, "code": _code(settings)}, sort_keys=True)
+        build_id = hashlib.sha256(told.encode()).hexdigest()[:16]
+        connection.execute(
+            "INSERT INTO ops.marts_build (build_id, state, inputs) VALUES (%s, 'built', %s::jsonb) "
+            "ON CONFLICT (build_id) DO UPDATE SET state = 'built' WHERE marts_build.state IN ('held', 'undone')",
+            [build_id, json.dumps(inputs)],
+        )
+        if state(connection, build_id) == "built":
+            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(NEXT)))
+            connection.execute(
+                sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(NEXT), sql.Literal(build_id))
+            )
+        connection.commit()
+        return build_id
+
+
+def state(connection: Connection, build_id: str) -> str:
+    """Return a build's state; UsageError if there is no such build."""
+    row = connection.execute("SELECT state FROM ops.marts_build WHERE build_id = %s", [build_id]).fetchone()
+    if row is None:
+        raise UsageError(f"no build {build_id!r} of the marts; `tidegate marts show` lists them")
+    return str(row["state"])
+
+
+def is_published(settings: Settings, build_id: str) -> bool:
+    """Return whether readers see this build."""
+    with connect(settings) as connection:
+        return state(connection, build_id) == "published"
+
+
+def judge(settings: Settings, build_id: str) -> str:
+    """Judge the candidate in `marts_next`: rows reconciled with `raw`, and every suite named after one of its tables.
+
+    Returns the build's state: `built` (it may be published), `held`, or `published` if it already is.
+    """
+    with connect(settings) as connection, exclusive(connection, _LOCK):
+        if state(connection, build_id) == "published":
+            return "published"
+        _require_candidate(connection, build_id)
+        with ledger.timed(settings, build_id, "judge") as timing:
+            verdicts = _reconcile(connection)
+            evidence: list[Evidence] = []
+            connection.commit()
+            for name in _tables(connection, NEXT):
+                suite = domain_suite(settings.project, name)
+                if suite is not None:
+                    folder = settings.home / "evidence" / NEXT / build_id / name
+                    decided, files = judge_table(settings, NEXT, name, [Suite("marts", suite.expectations)], folder)
+                    verdicts += decided
+                    evidence += files
+            ledger.record_verdicts(connection, build_id, LIVE, None, verdicts, evidence)
+            failed = [v for v in verdicts if v.verdict == "FAIL"]
+            reason = "; ".join(f"{v.rule}: {v.value}, expected {v.target}" for v in failed)
+            decision = "held" if failed else "built"
+            connection.execute(
+                "UPDATE ops.marts_build SET state = %s, held_reason = %s WHERE build_id = %s",
+                [decision, reason or None, build_id],
+            )
+            connection.commit()
+            timing.note = worst(verdicts)
+        log.info("marts judged", dataset=LIVE, batch_id=build_id, verdict=timing.note, held_reason=reason)
+        return decision
+
+
+def _require_candidate(connection: Connection, build_id: str) -> None:
+    found = _build_in(connection, NEXT)
+    if found != build_id:
+        raise UsageError(f"{NEXT} holds build {found or 'none'}, not {build_id}: prepare and build it first")
+
+
+def _build_in(connection: Connection, schema: str) -> str | None:
+    row = connection.execute(
+        "SELECT obj_description(oid, 'pg_namespace') AS build FROM pg_namespace WHERE nspname = %s", [schema]
+    ).fetchone()
+    return str(row["build"]) if row and row["build"] else None
+
+
+def _tables(connection: Connection, schema: str) -> list[str]:
+    rows = connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p') ORDER BY relname",
+        [schema],
+    ).fetchall()
+    return [str(row["relname"]) for row in rows]
+
+
+def _reconcile(connection: Connection) -> list[Verdict]:
+    """Compare every count of flights in the candidate with what is published in `raw`."""
+    expected = _number(connection, sql.SQL("SELECT count(*) AS n FROM raw.flights"))
+    verdicts = []
+    for name in _tables(connection, NEXT):
+        columns = {
+            row["attname"]
+            for row in connection.execute(
+                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
+                [f"{NEXT}.{name}"],
+            ).fetchall()
+        }
+        if name == "fct_flight":
+            counted, what = sql.SQL("count(*)"), "rows"
+        elif name.startswith("mart_") and "flight_count" in columns:
+            counted, what = sql.SQL("coalesce(sum(flight_count), 0)"), "flights counted"
+        else:
+            continue
+        found = _number(connection, sql.SQL("SELECT {} AS n FROM {}").format(counted, table(NEXT, name)))
+        verdicts.append(
+            Verdict(
+                gate="reconciliation",
+                rule=f"{name}: {what} = rows of raw.flights",
+                verdict="PASS" if found == expected else "FAIL",
+                value=str(found),
+                target=str(expected),
+                target_source="src/tidegate/publish/marts.py",
+            )
+        )
+    if not any(v.rule.startswith("fct_flight") for v in verdicts):
+        raise UsageError(f"{NEXT} holds no fct_flight: run `dbt build` before its gate")
+    return verdicts
+
+
+def _number(connection: Connection, query: sql.Composable) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row["n"]) if row else 0
+
+
+def publish(settings: Settings, build_id: str) -> None:
+    """Make the judged candidate the visible marts, in one transaction.
+
+    Raises:
+        HeldError: a gate holds the build, or it has not been judged.
+        UsageError: `marts_next` holds another build.
+    """
+    with connect(settings) as connection, exclusive(connection, _LOCK):
+        current = state(connection, build_id)
+        if current == "published":
+            return
+        if current == "held":
+            row = connection.execute("SELECT held_reason FROM ops.marts_build WHERE build_id = %s", [build_id]).fetchone()
+            reason = row["held_reason"] if row else ""
+            raise HeldError(f"build {build_id} of the marts is held: {reason}. Readers keep the marts they have")
+        if not ledger.verdicts_of(connection, build_id):
+            raise HeldError(f"build {build_id} of the marts has not been judged: nothing is published without a verdict")
+        _require_candidate(connection, build_id)
+        connection.commit()
+        with ledger.timed(settings, build_id, "publish"), connection.transaction():
+            _rename(connection, NEXT, "marts_arriving")
+            _rename(connection, PREVIOUS, NEXT)
+            _rename(connection, LIVE, PREVIOUS)
+            _rename(connection, "marts_arriving", LIVE)
+            connection.execute("UPDATE ops.marts_build SET state = 'superseded' WHERE state = 'published'")
+            connection.execute(
+                "UPDATE ops.marts_build SET state = 'published', published_at = now() WHERE build_id = %s", [build_id]
+            )
+        log.info("marts published", dataset=LIVE, batch_id=build_id)
+
+
+def undo(settings: Settings, *, by: str, why: str) -> str:
+    """Swap the visible marts with those before them; return the build that is visible now.
+
+    Raises:
+        UsageError: there is no earlier set of marts, or it was itself taken back.
+    """
+    with connect(settings) as connection, exclusive(connection, _LOCK):
+        now, before = _build_in(connection, LIVE), _build_in(connection, PREVIOUS)
+        if now is None or before is None or state(connection, before) != "superseded":
+            raise UsageError("there are no earlier marts to go back to: only the last publish can be undone")
+        with connection.transaction():
+            _rename(connection, LIVE, "marts_arriving")
+            _rename(connection, PREVIOUS, LIVE)
+            _rename(connection, "marts_arriving", PREVIOUS)
+            connection.execute("UPDATE ops.marts_build SET state = 'undone' WHERE build_id = %s", [now])
+            connection.execute("UPDATE ops.marts_build SET state = 'published' WHERE build_id = %s", [before])
+            ledger.record_decision(connection, now, "undo", by, why)
+        log.info("marts undone", dataset=LIVE, batch_id=now, visible=before)
+        return before
+
+
+def _rename(connection: Connection, old: str, new: str) -> None:
+    row = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [old]).fetchone()
+    if row:
+        connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
+
+
+def _code(settings: Settings) -> str:
+    """Hash what decides the marts besides their data: models, macros, the project file and the suites."""
+    digest = hashlib.sha256()
+    roots = ("models", "macros", "dbt_project.yml", "expectations")
+    for root in roots:
+        path = settings.project / root
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        for file in files:
+            digest.update(str(file.relative_to(settings.project)).encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
