@@ -1,6 +1,6 @@
 """The command `tidegate`: finds the commands, and turns errors into one sentence and an exit status.
 
-A command lives in a module of `tidegate.commands` that has a function `register(app)`; nothing is listed here.
+A command lives in a module of `tidegate.commands` with a function `register(app)`; nothing is listed here.
 """
 
 from __future__ import annotations

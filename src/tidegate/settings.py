@@ -106,7 +106,8 @@ def load_settings(**overrides: object) -> Settings:
         _refuse_unknown(str(file), list(dotenv_values(file)))
     try:
         # In pydantic-settings a later file wins over an earlier one.
-        return Settings(**{"project": root, "home": home, **overrides}, _env_file=files)  # type: ignore[arg-type]
+        values = {"project": root, "home": home, **overrides, "_env_file": files}
+        return Settings(**values)  # type: ignore[arg-type]
     except ValidationError as invalid:
         # The offending value is not repeated: it may be a secret.
         problems = "; ".join(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 
@@ -9,6 +11,10 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command()(up)
     app.command()(down)
+    app.command()(status)
+    app.command()(logs)
+    app.command(context_settings={"ignore_unknown_options": True})(psql)
+    app.command()(env)
 
 
 def up() -> None:
@@ -25,3 +31,71 @@ def down() -> None:
     from tidegate.stack import lifecycle
 
     lifecycle.down(get_settings(), typer.echo)
+
+
+def status(as_json: bool = typer.Option(False, "--json", help="For programs: one JSON object.")) -> None:
+    """Show each server's state, address, pid and version."""
+    import json
+    from dataclasses import asdict
+
+    from tidegate.settings import get_settings
+    from tidegate.stack.status import look
+
+    found = look(get_settings())
+    if as_json:
+        typer.echo(json.dumps(asdict(found), indent=2))
+        return
+    for name, service in found.services.items():
+        pid = f"pid {service.pid}" if service.pid else ""
+        typer.echo(
+            f"{name:22}{service.state:10}{pid:14}{service.version or '':10}{service.address or ''}".rstrip()
+        )
+    typer.echo(f"warehouse: {found.warehouse_dsn or 'none yet, run `tidegate up`'}")
+
+
+def logs(
+    service: str = typer.Argument(help="A server's name, as `tidegate status` shows it."),
+    follow: bool = typer.Option(False, "--follow", "-f", help="Go on printing what comes."),
+    lines: int = typer.Option(100, "--lines", "-n", min=0, help="How many of the last lines to print first."),
+) -> None:
+    """Print the end of a server's log."""
+    import time
+    from collections import deque
+
+    from tidegate.errors import StackError, UsageError
+    from tidegate.settings import get_settings
+    from tidegate.stack.home import Home
+    from tidegate.stack.status import SERVICES
+
+    if service not in SERVICES:
+        raise UsageError(f"no service is called {service!r}; there are: {', '.join(SERVICES)}.")
+    log = Home(get_settings().home).logs / f"{service}.log"
+    if not log.exists():
+        raise StackError(f"{service} has no log yet at {log}: run `tidegate up` first.")
+    with log.open(errors="replace") as file:
+        for line in deque(file, maxlen=lines):
+            typer.echo(line, nl=False)
+        while follow:
+            text = file.read()
+            typer.echo(text, nl=False) if text else time.sleep(0.2)
+
+
+def psql(
+    arguments: Annotated[list[str] | None, typer.Argument(help="Words for psql, after `--`.")] = None,
+) -> None:
+    """Open psql on the warehouse."""
+    from tidegate.settings import get_settings
+    from tidegate.stack import shell
+
+    shell.psql(get_settings(), arguments or [])
+
+
+def env() -> None:
+    """Print what a shell needs: `eval "$(tidegate env)"`; it holds passwords."""
+    import shlex
+
+    from tidegate.settings import get_settings
+    from tidegate.stack.shell import shell_environment
+
+    for name, value in sorted(shell_environment(get_settings()).items()):
+        typer.echo(f"export {name}={shlex.quote(value)}")

@@ -1,4 +1,4 @@
-"""Where the servers answer: `.tidegate/env`, which the settings are read from, and which addresses are not ours."""
+"""Where the servers answer: the file `.tidegate/env`, and which addresses somebody else has set."""
 
 from __future__ import annotations
 

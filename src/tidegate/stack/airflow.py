@@ -11,12 +11,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from tidegate.errors import StackError
+from tidegate.stack.process import indent
 
 COMPONENTS = {
     "airflow-api-server": ["api-server"],
@@ -53,20 +55,57 @@ def revision(database_url: str) -> str | None:
     import psycopg
 
     with psycopg.connect(database_url) as connection:
-        if not connection.execute("SELECT to_regclass('alembic_version')").fetchone()[0]:
+        if (
+            connection.execute("SELECT 1 FROM pg_tables WHERE tablename = 'alembic_version'").fetchone()
+            is None
+        ):
             return None
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return row[0] if row else None
 
 
+@contextmanager
+def forked(
+    names: Sequence[str], logs: Mapping[str, Path], environment: Mapping[str, str], folder: Path
+) -> Iterator[list[int]]:
+    """Fork the named components and yield their pids; they begin when the block ends, never if it fails."""
+    wanted = [{"arguments": COMPONENTS[name], "log": str(logs[name])} for name in names]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tidegate.stack.airflow_fork"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(environment),
+        cwd=folder,
+    ) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        assert parent.stderr
+        parent.stdin.write(json.dumps(wanted) + "\n")
+        parent.stdin.flush()
+        answer = parent.stdout.readline()
+        if not answer:
+            raise StackError(
+                f"Airflow cannot be imported by {sys.executable}:\n{indent(parent.stderr.read())}"
+            )
+        yield json.loads(answer)
+        parent.stdin.write("go\n")
+
+
 def migrate(environment: dict[str, str]) -> None:
     """Bring Airflow's database to this version; takes 7 s, so callers remember that it was done."""
     done = subprocess.run(
-        [program(), "db", "migrate"], env=environment, capture_output=True, text=True, check=False
+        [program(), "db", "migrate"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
-        end = "\n".join(f"    {line}" for line in (done.stdout + done.stderr).splitlines()[-12:])
-        raise StackError(f"`airflow db migrate` ended with status {done.returncode}:\n{end}")
+        raise StackError(
+            f"`airflow db migrate` ended with status {done.returncode}:\n{indent(done.stdout + done.stderr)}"
+        )
 
 
 def not_ready(url: str, *, since: float, names: Iterable[str]) -> list[str]:

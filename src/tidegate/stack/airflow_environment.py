@@ -1,4 +1,4 @@
-"""Airflow's whole configuration as environment variables: one function, used by the servers, `tidegate env`, tests.
+"""Airflow's whole configuration as environment variables: one function for servers, shells and tests.
 
 There is no airflow.cfg to drift: what is not said here is Airflow's default.
 """

@@ -37,7 +37,7 @@ class Home:
         self.logs.mkdir(mode=mode, exist_ok=True)
 
     def archive(self, path: Path) -> Path:
-        """Move `path` into the archive under a dated name and return where it lies now: nothing is deleted."""
+        """Move `path` into the archive under a dated name, return where it is now: nothing is deleted."""
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         target = self.path / "archive" / f"{path.name}-{stamp}"
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ class Home:
 
     @contextmanager
     def lock(self, say: Say) -> Iterator[None]:
-        """Hold the folder for one `up` or `down`; the kernel lets go when the holder dies, however it dies."""
+        """Hold the folder for one `up` or `down`; the kernel lets go when the holder dies, even by -9."""
         self.make()
         with (self.path / "lock").open("w") as file:
             try:

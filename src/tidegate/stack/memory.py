@@ -24,7 +24,7 @@ class Memory:
 
     @classmethod
     def load(cls, home: Path) -> Memory:
-        """Read the file; a missing or unreadable one remembers nothing, and every server is looked for afresh."""
+        """Read the file; a missing, unreadable or copied one remembers nothing."""
         path = home / "stack.json"
         try:
             kept = json.loads(path.read_text())

@@ -1,6 +1,6 @@
 """One PostgreSQL server in one directory: made, configured, started, stopped, recovered.
 
-The embedded stack and the test suite both use it. Which databases it holds is `postgres_databases.py`'s matter.
+The embedded stack and the test suite both use it. Its databases are `postgres_databases.py`'s matter.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tidegate.stack.process import Process, launch, tail
 SUPERUSER = "postgres"
 
 TUNING: Mapping[str, str] = {
-    # For a laptop of 2 cores and 8 GiB or more that loads in bulk and reads by scans; durability is untouched.
+    # For a laptop of 2 cores and 8 GiB that loads in bulk and reads by scans. Durability is untouched.
     "shared_buffers": "512MB",
     "effective_cache_size": "2GB",
     "work_mem": "32MB",
@@ -68,13 +68,13 @@ class PostgresServer:
     user: str | None = field(default_factory=postgres_binaries.account)
 
     def is_made(self) -> bool:
-        """Return whether the directory holds a whole cluster: it gets its name only after `initdb` has ended."""
+        """Return whether the directory holds a whole cluster: it is named only after `initdb` has ended."""
         return (self.directory / "PG_VERSION").is_file() and (
             self.directory / "global" / "pg_control"
         ).is_file()
 
     def made_by(self) -> int | None:
-        """Return the major version of the PostgreSQL that made the directory, None when it is not made yet."""
+        """Return the major version of PostgreSQL that made the directory, None if it is not made."""
         return int((self.directory / "PG_VERSION").read_text()) if self.is_made() else None
 
     def programs(self) -> Binaries:
@@ -151,8 +151,8 @@ class PostgresServer:
     def clear_stale_pid_file(self) -> Path | None:
         """Move a `postmaster.pid` whose server is gone out of the way, or return None if there is none.
 
-        PostgreSQL itself refuses to start when a stranger has that pid by now. Children of a killed server hold
-        its shared memory for a moment: they are waited for, then ended.
+        PostgreSQL itself refuses to start when a stranger has that pid by now. Children of a killed server
+        hold its shared memory for a moment: they are waited for, then ended.
         """
         file = self.directory / "postmaster.pid"
         if not file.exists() or self.running():
@@ -183,10 +183,10 @@ class PostgresServer:
         while not self._accepts(process.pid):
             if not process.is_alive() or time.monotonic() > deadline:
                 process.stop(gently=signal.SIGQUIT, patience=2)
-                taken = not is_free(self.port)
+                taken = " (a stranger listens there)" if not is_free(self.port) else ""
                 raise StackError(
                     f"PostgreSQL did not start on {LOOPBACK}:{self.port}"
-                    f"{' (a stranger listens there)' if taken else ''}. The end of {self.log}:\n{tail(self.log)}\n"
+                    f"{taken}. The end of {self.log}:\n{tail(self.log)}\n"
                     "    Mend what it says and run `tidegate up` again."
                 )
             time.sleep(0.02)

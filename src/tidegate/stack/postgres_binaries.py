@@ -56,7 +56,7 @@ def find(named: Path | None = None, *, major: int | None = None) -> Binaries:
 
 
 def account() -> str | None:
-    """Return the user that the server must run as: None for oneself, another one for root, whom it refuses."""
+    """Return the user that the server must run as: None for oneself; root is refused and takes another."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):

@@ -12,7 +12,7 @@ from tidegate.stack.postgres import PostgresServer
 
 
 def ensure_role(connection: psycopg.Connection, role: str, password: str) -> None:
-    """Make `role` exist, an ordinary user with this password; the server sees only the password's SCRAM verifier."""
+    """Make `role` exist, an ordinary user; the server sees only its password's SCRAM verifier."""
     exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     verb = sql.SQL("ALTER" if exists else "CREATE")

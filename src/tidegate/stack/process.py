@@ -1,4 +1,4 @@
-"""One detached process: started in a session of its own, recognised again beyond doubt, stopped with its children.
+"""One detached process: started in its own session, recognised beyond doubt, stopped with its children.
 
 A pid alone names nobody: it may be stale, or belong to a stranger by now. With the time of birth it names one
 process of this boot. What the process serves is not known here.
@@ -31,6 +31,11 @@ class Process:
     created: float
     configuration: str = ""
 
+    @classmethod
+    def of(cls, pid: int, configuration: str = "") -> Process:
+        """Return the process that has this pid now; raises psutil.NoSuchProcess when none has."""
+        return cls(pid, psutil.Process(pid).create_time(), configuration)
+
     def is_alive(self) -> bool:
         """Return whether this very process runs; a recycled pid or a zombie does not count."""
         return _find(self.pid, self.created) is not None
@@ -38,8 +43,8 @@ class Process:
     def session(self) -> list[psutil.Process]:
         """Return the living members of the session it leads, itself included.
 
-        Children outlive a leader that was killed with -9: they are found by the session's id, which the kernel
-        does not hand out again while a member lives.
+        Children outlive a leader that was killed with -9: they are found by the session's id, which the
+        kernel does not hand out again while a member lives.
         """
         leader = _find(self.pid, None)
         if leader is not None and not _same(leader, self.created):
@@ -53,14 +58,18 @@ class Process:
                 continue
         return [member for member in members if _find(member.pid, None) is not None]
 
-    def stop(self, *, gently: signal.Signals = signal.SIGTERM, patience: float = 20) -> None:
-        """Ask the leader to end, wait up to `patience` seconds, then kill what is left of its session."""
+    def ask_to_end(self, gently: signal.Signals = signal.SIGTERM) -> None:
+        """Send the leader a signal, if it is still the one that was started."""
         leader = _find(self.pid, self.created)
         if leader is not None:
             leader.send_signal(gently)
-            deadline = time.monotonic() + patience
-            while self.is_alive() and time.monotonic() < deadline:
-                time.sleep(0.05)
+
+    def stop(self, *, gently: signal.Signals = signal.SIGTERM, patience: float = 20) -> None:
+        """Ask the leader to end, wait up to `patience` seconds, then kill what is left of its session."""
+        self.ask_to_end(gently)
+        deadline = time.monotonic() + patience
+        while self.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
         left = self.session()
         for member in left:
             try:
@@ -97,7 +106,7 @@ def launch(
     folder: Path = Path("/"),
     configuration: str = "",
 ) -> Process:
-    """Start `command` in `folder`, detached from this terminal, as `user` if given; output is appended to `log`."""
+    """Start `command` in `folder`, detached from the terminal, as `user` if given; its output goes to `log`."""
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
         child = subprocess.Popen(
             [str(word) for word in command],
@@ -112,7 +121,7 @@ def launch(
             extra_groups=[] if user else None,
         )
     _children[child.pid] = child
-    return Process(child.pid, psutil.Process(child.pid).create_time(), configuration)
+    return Process.of(child.pid, configuration)
 
 
 def _group(user: str | None) -> int | None:
@@ -123,7 +132,11 @@ def _group(user: str | None) -> int | None:
     return pwd.getpwnam(user).pw_gid
 
 
-def tail(log: Path, lines: int = 12) -> str:
-    """Return the last lines of a log, for the sentence that says why a server did not start."""
-    text = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return "\n".join(f"    {line}" for line in text[-lines:]) or "    (the log is empty)"
+def indent(text: str, lines: int = 12) -> str:
+    """Return the last lines of a server's output, for the sentence that says why it did not start."""
+    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:]) or "    (it has said nothing)"
+
+
+def tail(log: Path) -> str:
+    """Return the last lines of a log, indented."""
+    return indent(log.read_text(errors="replace") if log.exists() else "")

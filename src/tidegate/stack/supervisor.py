@@ -5,6 +5,7 @@ How a server is configured and when it is ready is each server's own module's ma
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ class Supervisor:
         self.memory = Memory.load(home.path)
 
     def port_for(self, name: str, base: int) -> int:
-        """Return the port of a service: the remembered one, or another when a stranger listens there meanwhile."""
+        """Return a service's port: the remembered one, or another when a stranger listens there by now."""
         remembered = self.memory.ports.get(name)
         held = self.memory.processes.get(name)
         if remembered and ((held and held.is_alive()) or port.is_free(remembered)):
@@ -52,23 +53,25 @@ class Supervisor:
         self.memory.processes[name] = replace(process, configuration=configuration)
         self.memory.save()
 
-    def is_current(self, name: str, configuration: str) -> bool:
-        """Return whether the service runs with this configuration; clear away what is left of one that does not."""
-        process = self.memory.processes.get(name)
-        if process is None:
-            return False
-        if process.is_alive() and process.configuration == configuration:
-            return True
-        if process.is_alive():
-            self.say(f"{name}: its configuration has changed, stopped (pid {process.pid})")
-            process.stop()
-        else:
-            orphans = len(process.session())
-            process.stop()
-            left = f", {orphans} processes it had left behind were ended" if orphans else ""
-            self.say(f"{name}: was not running any more (pid {process.pid} is gone{left})")
-        self.forget(name)
-        return False
+    def missing(self, names: Sequence[str], configuration: str) -> list[str]:
+        """Return the services that do not run with this configuration, cleared of what was left of them."""
+        changed, missing = [], []
+        for name in names:
+            process = self.memory.processes.get(name)
+            if process and process.is_alive() and process.configuration == configuration:
+                continue
+            missing.append(name)
+            if process and process.is_alive():
+                self.say(f"{name}: its configuration has changed, starting it anew")
+                changed.append(name)
+            elif process:
+                orphans = len(process.session())
+                process.stop()
+                left = f", {orphans} processes that it had left behind were ended" if orphans else ""
+                self.say(f"{name}: was not running any more (pid {process.pid} is gone{left})")
+                self.forget(name)
+        self.stop(changed)
+        return missing
 
     def start(
         self,
@@ -83,15 +86,17 @@ class Supervisor:
         self.remember(name, process, configuration)
         return process
 
-    def stop(self, name: str, patience: float = 20) -> None:
-        """Stop a service that this checkout has started; a stranger that has its pid by now is left alone."""
-        process = self.memory.processes.get(name)
-        if process is None:
-            return
-        was_alive = process.is_alive()
-        process.stop(patience=patience)
-        self.forget(name)
-        self.say(f"{name}: stopped (pid {process.pid})" if was_alive else f"{name}: was not running")
+    def stop(self, names: Sequence[str], patience: float = 20) -> None:
+        """Stop services that this checkout has started, all at once; a stranger with that pid is left alone."""
+        processes = {name: p for name in names if (p := self.memory.processes.get(name))}
+        alive = {name for name, process in processes.items() if process.is_alive()}
+        for process in processes.values():
+            process.ask_to_end()
+        deadline = time.monotonic() + patience
+        for name, process in processes.items():
+            process.stop(patience=max(0.0, deadline - time.monotonic()))
+            self.forget(name)
+            self.say(f"{name}: stopped (pid {process.pid})" if name in alive else f"{name}: was not running")
 
     def forget(self, name: str) -> None:
         """Drop a service's process from memory; its port stays remembered."""

@@ -6,11 +6,8 @@ It repairs what an interrupted or killed run has left and says so; the server it
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 from pathlib import Path
-
-import psycopg
 
 from tidegate.errors import StackError
 from tidegate.settings import Settings
@@ -28,21 +25,19 @@ SYSTEM_FOLDER = Path("/var/lib/tidegate")
 
 
 def server_of(settings: Settings) -> PostgresServer:
-    """Return the server of this checkout, started or not; it is asked for nothing yet."""
+    """Return the server of this checkout, started or not; nothing is made or asked yet."""
     home = Home(settings.home)
-    directory = (settings.home / NAME).resolve()
-    server = PostgresServer(
-        directory, Secrets.load(settings.home).postgres_password, home.logs / f"{NAME}.log"
-    )
+    server = PostgresServer((settings.home / NAME).resolve(), "", home.logs / f"{NAME}.log")
     if settings.postgres_bin:
         server.binaries = postgres_binaries.find(settings.postgres_bin)
     return server
 
 
 def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
-    """Make the server run with both databases and return it; whatever it finds broken it mends and says so."""
+    """Make the server run with both databases and return it; what is broken is mended, and said."""
     _make_place(settings, supervisor)
     server = server_of(settings)
+    server.password = Secrets.load(settings.home).postgres_password
     _set_aside_unfinished(server, supervisor)
     configuration = hashlib.sha256(repr(sorted(TUNING.items())).encode()).hexdigest()[:16]
     running = server.running()
@@ -110,7 +105,7 @@ def _set_aside_unfinished(server: PostgresServer, supervisor: Supervisor) -> Non
 
 
 def _make_place(settings: Settings, supervisor: Supervisor) -> None:
-    """Where PostgreSQL's user cannot reach a checkout of root's, keep the data where it can and link there."""
+    """Where PostgreSQL's user cannot enter root's checkout, keep the data where it can and link there."""
     user = postgres_binaries.account()
     place = settings.home / NAME
     if user is None or _can_pass(user, settings.home):

@@ -29,7 +29,7 @@ HEAVY = (
 )
 
 
-class WarmLocalExecutor(LocalExecutor):
+class WarmLocalExecutor(LocalExecutor):  # type: ignore[misc]  # Airflow is not typed for mypy --strict
     """LocalExecutor that imports HEAVY first; one that is not installed is said in the log and left out."""
 
     def start(self) -> None:

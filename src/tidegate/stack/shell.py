@@ -1,0 +1,56 @@
+"""What a shell or a client program needs to reach the stack: environment variables, never arguments."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
+
+from tidegate.errors import StackError
+from tidegate.settings import Settings
+from tidegate.stack import addresses, warehouse
+from tidegate.stack.airflow_environment import airflow_environment
+
+LIBPQ = {
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "dbname": "PGDATABASE",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "options": "PGOPTIONS",
+}
+
+
+def libpq_environment(settings: Settings) -> dict[str, str]:
+    """Return the warehouse's PG… variables, for psql, pg_dump, dbt; raises StackError when there is none."""
+    address = addresses.plain(settings.warehouse_url)
+    if address is None:
+        raise StackError("no warehouse: run `tidegate up`, or set TIDEGATE_WAREHOUSE_URL to your own server.")
+    return {LIBPQ[part]: str(value) for part, value in conninfo_to_dict(address).items() if part in LIBPQ}
+
+
+def shell_environment(settings: Settings) -> dict[str, str]:
+    """Return every variable that `airflow …`, `psql`, `dbt` and PySpark need in a shell."""
+    found = airflow_environment(settings)
+    if settings.warehouse_url is not None:
+        found |= libpq_environment(settings)
+    if settings.spark_remote is not None:
+        found["SPARK_REMOTE"] = settings.spark_remote
+    return found
+
+
+def psql(settings: Settings, arguments: list[str]) -> None:
+    """Become psql, connected to the warehouse; does not return."""
+    environment = {**os.environ, **libpq_environment(settings)}
+    beside = warehouse.server_of(settings).programs().folder / "psql" if not settings.postgres_bin else None
+    candidates = [beside, settings.postgres_bin and settings.postgres_bin / "psql", shutil.which("psql")]
+    for program in candidates:
+        if program and os.access(program, os.X_OK):
+            os.execve(program, [str(Path(program)), *arguments], environment)  # noqa: S606 no shell is meant
+    raise StackError("no `psql` on this machine: install PostgreSQL's client programs.")
