@@ -1,0 +1,1 @@
+"""What people and other machines are told about the platform: report, alerts, logs."""
