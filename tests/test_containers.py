@@ -1,0 +1,214 @@
+"""docker-compose.yml is the platform that `tidegate up` starts: same settings, same Airflow, nothing open."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+import yaml
+
+from tidegate.errors import StackError, UsageError
+from tidegate.settings import Settings, load_settings
+from tidegate.stack import container
+from tidegate.stack.airflow_environment import airflow_environment, passwords_file
+from tidegate.stack.port import choose
+from tidegate.stack.postgres import PostgresServer
+
+ROOT = Path(__file__).resolve().parents[1]
+COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE_TEXT)["services"]
+OF_OTHERS = {
+    "POSTGRES_PASSWORD", "POSTGRES_INITDB_ARGS",  # the postgres image
+    "PGHOST", "PGUSER", "PGPASSWORD",  # libpq
+    "AIRFLOW_CONN_SLACK_DEFAULT",  # a connection, by Airflow's own rule
+}  # fmt: skip
+
+
+def variables() -> dict[str, str]:
+    """Return every environment variable of every service, `TIDEGATE_…` and others."""
+    return {
+        name: value for service in SERVICES.values() for name, value in service.get("environment", {}).items()
+    }
+
+
+def check_schema(file: Path) -> subprocess.CompletedProcess[str]:
+    tool = Path(sys.executable).with_name("check-jsonschema")
+    return subprocess.run(
+        [tool, "--builtin-schema", "vendor.compose-spec", file], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_file_is_valid_by_the_compose_schema(tmp_path: Path) -> None:
+    assert check_schema(ROOT / "docker-compose.yml").returncode == 0
+    broken = tmp_path / "docker-compose.yml"
+    broken.write_text(COMPOSE_TEXT.replace("healthcheck:", "healthchek:", 1))
+    assert check_schema(broken).returncode == 1
+
+
+def test_it_names_the_services_of_the_platform() -> None:
+    airflow = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer"}
+    assert set(SERVICES) == {"postgres", "sail"} | airflow
+
+
+def test_every_variable_is_a_setting_or_known_to_its_reader() -> None:
+    package = importlib.util.find_spec("airflow")
+    assert package is not None
+    assert package.submodule_search_locations
+    config = Path(package.submodule_search_locations[0]) / "config_templates/config.yml"
+    sections = yaml.safe_load(config.read_text())
+    options = {
+        f"AIRFLOW__{name}__{option}".upper() for name in sections for option in sections[name]["options"]
+    }
+    settings = {f"TIDEGATE_{field.upper()}" for field in Settings.model_fields}
+    assert set(variables()) - settings - options - OF_OTHERS == set()
+
+
+def test_the_container_goes_before_the_embedded_tuning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__HOST", "0.0.0.0")
+    settings = load_settings(project=tmp_path, home=tmp_path / "home")
+    embedded, here = airflow_environment(settings), container.environment(settings)
+    tuning = {
+        name: value for name, value in embedded.items() if "__SCHEDULER__" in name or "__CORE__" in name
+    }
+    assert tuning
+    assert tuning.items() <= here.items()
+    assert here["AIRFLOW__API__HOST"] == "0.0.0.0"
+
+
+def test_airflow_is_tuned_in_one_place() -> None:
+    """What is set here besides addresses and secrets would drift from the embedded Airflow."""
+    ours = {name for name in variables() if name.startswith("AIRFLOW__")}
+    assert ours == {
+        "AIRFLOW__API__HOST",
+        "AIRFLOW__API__BASE_URL",
+        "AIRFLOW__API__SECRET_KEY",
+        "AIRFLOW__API_AUTH__JWT_SECRET",
+        "AIRFLOW__CORE__FERNET_KEY",
+    }
+
+
+def test_a_container_without_addresses_says_which(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="Set TIDEGATE_WAREHOUSE_URL"):
+        container.prepare(Settings(project=tmp_path, home=tmp_path))
+
+
+def test_a_misspelt_container_command_is_refused() -> None:
+    with pytest.raises(UsageError, match="expected init, airflow … or health COMPONENT"):
+        container.main(["helth", "scheduler"])
+
+
+def test_each_command_is_one_that_the_image_has() -> None:
+    started = [service["command"] for service in SERVICES.values() if "command" in service]
+    modules = {command[2] for command in started if command[:2] == ["python", "-m"]}
+    programs = {command[0] for command in started} - {"python"}
+    assert modules == {container.__name__}
+    assert [name for name in programs if not Path(sys.executable).with_name(name).exists()] == []
+
+
+def test_secrets_come_from_the_environment_and_have_no_default() -> None:
+    secret = {
+        name: value for name, value in variables().items() if re.search(r"PASSWORD$|_KEY$|_SECRET$", name)
+    }
+    assert len(secret) >= 5
+    assert {
+        name: value
+        for name, value in secret.items()
+        if not re.fullmatch(r"\$\{CONTAINER_\w+:\?[^}]+\}", value)
+    } == {}
+    for url in re.findall(r"postgresql\S*://\S+", COMPOSE_TEXT):
+        assert re.match(r"postgresql[+\w]*://\w+:\$\{CONTAINER_\w+:\?", url), url
+
+
+def test_the_example_environment_names_every_variable_it_asks_for() -> None:
+    asked = set(re.findall(r"\$\{(\w+)", COMPOSE_TEXT))
+    named = set(re.findall(r"^# ([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
+    assert asked - named == set()
+    assert {name for name in named if name.startswith("CONTAINER_")} - asked == set()
+
+
+def test_ports_are_published_on_loopback_only() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == []
+
+
+def test_images_are_pinned_and_health_is_checked() -> None:
+    images = {service["image"] for service in SERVICES.values()}
+    images |= set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE))
+    assert [image for image in images if not re.search(r":\d+\.\d+(\.\d+)?(-|$)", image)] == []
+    assert [
+        name for name, service in SERVICES.items() if name != "airflow-init" and "healthcheck" not in service
+    ] == []
+
+
+def test_no_service_can_gain_privileges() -> None:
+    for name, service in SERVICES.items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["cap_drop"] == ["ALL"], name
+
+
+def test_the_image_s_commands_bring_up_airflow(
+    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docker-compose.yml has its containers do, done without them: init twice, then the API server."""
+    administrator = urlsplit(postgres.dsn())
+    monkeypatch.setenv("PGHOST", administrator.hostname or "")
+    monkeypatch.setenv("PGPORT", str(administrator.port))
+    monkeypatch.setenv("PGUSER", administrator.username or "")
+    monkeypatch.setenv("PGPASSWORD", administrator.password or "")
+    warehouse = postgres.dsn("contained", "contained", "p%2Fw")
+    airflow_port = choose(30000, tmp_path, set())
+    url = f"http://127.0.0.1:{airflow_port}"
+    monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path))
+    monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", warehouse)
+    monkeypatch.setenv("TIDEGATE_AIRFLOW_DATABASE_URL", postgres.dsn("contained_af", "contained_af", "pw"))
+    monkeypatch.setenv("TIDEGATE_AIRFLOW_URL", url)
+    monkeypatch.setenv("TIDEGATE_AIRFLOW_PASSWORD", "let-me-in")
+
+    assert container.main(["init"]) == 0
+    assert container.main(["init"]) == 0, "a restarted compose runs it again"
+    with psycopg.connect(warehouse) as connection:
+        assert connection.execute("SELECT count(*) FROM ops.batch").fetchone() == (0,)
+    passwords = passwords_file(load_settings())
+    assert passwords.stat().st_mode & 0o077 == 0
+
+    server = subprocess.Popen(
+        [sys.executable, "-m", container.__name__, "airflow", "api-server"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not answers(url):
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert container.main(["health", "metadatabase"]) == 0
+        assert container.main(["health", "scheduler"]) == 1, "none runs"
+        log_in = {"username": "admin", "password": "let-me-in"}
+        assert httpx.post(f"{url}/auth/token", json=log_in).status_code == 201
+        assert httpx.post(f"{url}/auth/token", json=log_in | {"password": "x"}).status_code == 401
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def answers(url: str) -> bool:
+    try:
+        return container.is_healthy(url, "metadatabase")
+    except OSError:
+        return False
