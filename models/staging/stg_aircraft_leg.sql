@@ -1,0 +1,20 @@
+select
+    time_hour,
+    carrier,
+    flight,
+    tailnum,
+    leg_number,
+    origin,
+    dest,
+    scheduled_departure_at,
+    dep_delay_minutes,
+    arr_delay_minutes,
+    previous_carrier,
+    previous_flight,
+    previous_time_hour,
+    previous_arr_delay_minutes,
+    turnaround_minutes,
+    inherited_delay_minutes,
+    _partition as partition_key,
+    _batch_id as batch_id
+from {{ source('core', 'aircraft_leg') }}

@@ -1,0 +1,22 @@
+select
+    time_hour,
+    carrier,
+    flight,
+    tailnum,
+    origin,
+    dest,
+    hour as scheduled_hour,
+    sched_dep_time as sched_dep_time_hhmm,
+    dep_time as dep_time_hhmm,
+    dep_delay as dep_delay_minutes,
+    sched_arr_time as sched_arr_time_hhmm,
+    arr_time as arr_time_hhmm,
+    arr_delay as arr_delay_minutes,
+    air_time as air_time_minutes,
+    distance as distance_miles,
+    _partition as partition_key,
+    _batch_id as batch_id,
+    make_date(year, month, day) as flight_date,
+    make_date(year, month, 1) as month_start,
+    time_hour + make_interval(mins => minute) as scheduled_departure_at
+from {{ source('raw', 'flights') }}
