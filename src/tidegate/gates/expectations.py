@@ -179,4 +179,5 @@ def _value(detail: Mapping[str, Any]) -> str:
     result = detail["result"]
     if "unexpected_count" in result:
         return f"{result['unexpected_count']} of {result.get('element_count', '?')} rows"
-    return str(result.get("observed_value", "not as expected"))
+    observed = str(result.get("observed_value", "not as expected"))
+    return f"{observed} rows" if observed.isdigit() else observed
