@@ -50,10 +50,10 @@ def spark_session(settings: Settings) -> Iterator[SparkSession]:
         UnavailableError: the engine does not answer, at the start or (checked when the body fails) any more.
     """
     with _one_at_a_time, warnings.catch_warnings():
-        # No transform goes through pandas, so what pyspark thinks of its version does not concern us.
-        warnings.filterwarnings(
-            "ignore", message="PySpark does not yet fully support pandas", category=FutureWarning
-        )
+        # No transform goes through pandas, so what pyspark thinks of its version does not concern us; and a
+        # client that gives up raises an error besides its warning.
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
+        warnings.filterwarnings("ignore", r"\[RETRIES_EXCEEDED\]", UserWarning)
         if settings.spark_master:
             check_answers(settings)
             with _environment(None), _jvm(settings.spark_master, settings.home) as session:
@@ -100,7 +100,7 @@ def _connect(remote: str) -> Iterator[SparkSession]:
     session = SparkSession.builder.remote(remote).create()
     try:
         # The default gives up after ten minutes; a task that fails is tried again by Airflow anyway.
-        session.client.set_retry_policies([DefaultPolicy(max_retries=5)])
+        session.client.set_retry_policies([DefaultPolicy(max_retries=3)])
         for key, value in _SESSION.items():
             session.conf.set(key, value)
         yield session
@@ -111,6 +111,7 @@ def _connect(remote: str) -> Iterator[SparkSession]:
 @contextmanager
 def _jvm(master: str, home: Path) -> Iterator[SparkSession]:
     from pyspark import SparkConf, SparkContext
+    from pyspark.errors import PySparkRuntimeError
     from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
 
@@ -132,8 +133,13 @@ def _jvm(master: str, home: Path) -> Iterator[SparkSession]:
         **(_LOOPBACK if _is_here(master) else {}),
     }
     configuration = SparkConf(loadDefaults=False).setAll(list(options.items()))
-    with log.open("ab") as sink:
-        gateway = launch_gateway(configuration, {"cwd": folder, "stdout": sink, "stderr": sink})
+    try:
+        with log.open("ab") as sink:
+            gateway = launch_gateway(configuration, {"cwd": folder, "stdout": sink, "stderr": sink})
+    except PySparkRuntimeError as failure:
+        raise StackError(
+            f"JVM Spark ({master}) did not start; Java's own words are at the end of {log}"
+        ) from failure
     try:
         session = SparkSession(SparkContext(conf=configuration, gateway=gateway))
         try:

@@ -77,6 +77,7 @@ def gather(settings: Settings, parts: str, target: str, empty: pa.Table) -> int:
         # By name, so that the statistics of all parts decide whether a column is written as nullable.
         rows = f"SELECT * FROM read_parquet({_literal(parts + '/*.parquet')}, union_by_name = true)"
     unfinished = target + ".unfinished"
+    store.makedirs(_store(target)[1].rpartition("/")[0], exist_ok=True)  # no part, no folder
     with _duckdb(settings, [parts]) as database:
         database.register("empty", empty)
         written = database.execute(
