@@ -106,7 +106,7 @@ def launch(
     folder: Path = Path("/"),
     configuration: str = "",
 ) -> Process:
-    """Start `command` in `folder`, detached from the terminal, as `user` if given; its output goes to `log`."""
+    """Start `command` in `folder`, detached from the terminal, as `user` if given; output goes to `log`."""
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
         child = subprocess.Popen(
             [str(word) for word in command],

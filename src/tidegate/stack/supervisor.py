@@ -87,7 +87,7 @@ class Supervisor:
         return process
 
     def stop(self, names: Sequence[str], patience: float = 20) -> None:
-        """Stop services that this checkout has started, all at once; a stranger with that pid is left alone."""
+        """Stop services that this checkout has started, all at once; a stranger with that pid is spared."""
         processes = {name: p for name in names if (p := self.memory.processes.get(name))}
         alive = {name for name, process in processes.items() if process.is_alive()}
         for process in processes.values():
