@@ -131,8 +131,38 @@ def _judge(context: Any, batch: Any, suite: Suite) -> tuple[list[Verdict], dict[
                 target_source=str(meta["source"]),
             )
         )
-        shown.append({**configuration, "success": passed, "value": verdicts[-1].value})
-    return verdicts, {"suite": suite.name, "table": batch.data_asset.name, "results": shown}
+        shown.append(_without_rows(configuration, passed, detail))
+    return verdicts, _document(suite.name, batch.data_asset.name, shown)
+
+
+def _without_rows(configuration: Configuration, passed: bool, detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one result in GX's own JSON form with its figures only: all else there may be a row's content."""
+    figures = {name: value for name, value in detail["result"].items() if isinstance(value, int | float)}
+    return {
+        "success": passed,
+        "expectation_config": configuration,
+        "result": figures,
+        "meta": {},
+        "exception_info": {"raised_exception": False, "exception_message": None, "exception_traceback": None},
+    }
+
+
+def _document(suite: str, table: str, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a whole validation in GX's JSON form, which Data Docs are built from."""
+    successful = sum(result["success"] for result in results)
+    return {
+        "suite_name": suite,
+        "success": successful == len(results),
+        "results": results,
+        "statistics": {
+            "evaluated_expectations": len(results),
+            "successful_expectations": successful,
+            "unsuccessful_expectations": len(results) - successful,
+            "success_percent": 100 * successful / len(results),
+        },
+        "suite_parameters": {},
+        "meta": {"active_batch_definition": {"datasource_name": "warehouse", "data_asset_name": table}},
+    }
 
 
 def _validate(batch: Any, name: str, configurations: Sequence[Configuration], detail: str) -> list[Mapping[str, Any]]:
