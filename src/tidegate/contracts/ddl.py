@@ -60,9 +60,12 @@ def finish_batch_table(contract: Contract, name: str, partition: str, batch_id: 
     table = sql.Identifier("staging", name)
     steps = [
         sql.SQL(
-            "ALTER TABLE {} ADD COLUMN _partition text NOT NULL DEFAULT {}, ADD COLUMN _batch_id text NOT NULL DEFAULT {}"
+            "ALTER TABLE {} ADD COLUMN _partition text NOT NULL DEFAULT {}, "
+            "ADD COLUMN _batch_id text NOT NULL DEFAULT {}"
         ).format(table, sql.Literal(partition), sql.Literal(batch_id)),
-        sql.SQL("ALTER TABLE {} ADD CONSTRAINT in_partition CHECK (_partition = {})").format(table, sql.Literal(partition)),
+        sql.SQL("ALTER TABLE {} ADD CONSTRAINT in_partition CHECK (_partition = {})").format(
+            table, sql.Literal(partition)
+        ),
     ]
     if contract.key:
         steps.append(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(table, _key(contract)))

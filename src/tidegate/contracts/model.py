@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +16,23 @@ WHOLE = "all"
 #: Appended by the platform to every published row; a contract may not use these names.
 LINEAGE_COLUMNS = ("_partition", "_batch_id")
 
+_WORDS = {
+    "type": "{column} is a value of type {value}",
+    "required": "{column} is never empty",
+    "minimum": "{column} >= {value}",
+    "maximum": "{column} <= {value}",
+    "accepted": "{column} is one of {value}",
+    "pattern": "{column} matches {value}",
+    "min_length": "{column} has at least {value} characters",
+    "max_length": "{column} has at most {value} characters",
+    "key": "({column}) is unique",
+    "partition": "({column}) names partition {value}",
+}
+
 
 @dataclass(frozen=True)
 class Rule:
-    """One checkable sentence of a contract about one column (or the key).
-
-    `kind` is one of type, required, minimum, maximum, accepted, pattern, min_length, max_length, key, partition.
-    """
+    """One checkable sentence of a contract about one column (or the key); `kind` is a key of `_WORDS`."""
 
     kind: str
     columns: tuple[str, ...]
@@ -31,29 +42,8 @@ class Rule:
     @property
     def expected(self) -> str:
         """Say in words what the rule expects of a value."""
-        column = ", ".join(self.columns)
-        match self.kind:
-            case "type":
-                return f"{column} is a value of type {self.value}"
-            case "required":
-                return f"{column} is never empty"
-            case "minimum":
-                return f"{column} >= {self.value}"
-            case "maximum":
-                return f"{column} <= {self.value}"
-            case "accepted":
-                return f"{column} is one of {', '.join(map(str, self.value))}"
-            case "pattern":
-                return f"{column} matches {self.value}"
-            case "min_length":
-                return f"{column} has at least {self.value} characters"
-            case "max_length":
-                return f"{column} has at most {self.value} characters"
-            case "key":
-                return f"({column}) is unique"
-            case "partition":
-                return f"({column}) names partition {self.value}"
-        raise AssertionError(self.kind)
+        value = ", ".join(map(str, self.value)) if isinstance(self.value, tuple) else self.value
+        return _WORDS[self.kind].format(column=", ".join(self.columns), value=value)
 
 
 @dataclass(frozen=True)
@@ -70,6 +60,7 @@ class Column:
     rules: tuple[Rule, ...] = ()
     classification: str | None = None
     references: str | None = None
+    unit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,12 +109,22 @@ class Contract:
     retention: str | None
     line: int
     key_line: int = 1
+    frequency: timedelta | None = None
+    """How long after one delivery the next one comes at the latest; None for what is made, not delivered."""
+    title: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """`purpose`, `usage` and `limitations`, as far as the contract tells them."""
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Every rule that can be judged row by row, in column order, the key's last."""
         row = tuple(rule for column in self.columns for rule in column.rules)
         return (*row, Rule("key", self.key, True, self.key_line)) if self.key else row
+
+    @property
+    def project(self) -> Path:
+        """The checkout that the contract belongs to: the folder above `schemas/`."""
+        return self.path.parent.parent
 
     @property
     def reference(self) -> str:

@@ -1,32 +1,36 @@
-"""From an Open Data Contract Standard v3 file to a `Contract`; whatever is wrong is said with file and line."""
+"""From an Open Data Contract Standard v3 file to a `Contract`; what is wrong is said with file and line."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tidegate.contracts import types
+from tidegate.contracts.document import Document, check_standard, parse, read_text
 from tidegate.contracts.model import LINEAGE_COLUMNS, Column, Contract, Grain, Partitioning, Rule, Source
-from tidegate.errors import ContractError, UsageError
+from tidegate.errors import UsageError
 from tidegate.settings import Settings
 
 SUFFIX = ".odcs.yaml"
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,47}$")
 _COLUMN = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+_VERSION = re.compile(r"^\d+\.\d+\.\d+$")
 _UNITS = {
     "s": 1, "second": 1, "seconds": 1,
     "m": 60, "min": 60, "minute": 60, "minutes": 60,
     "h": 3600, "hour": 3600, "hours": 3600,
     "d": 86400, "day": 86400, "days": 86400,
 }  # fmt: skip
-_OPTION_RULES = {
+#: How long a delivery may keep us waiting: the longest month, the longest year.
+_PERIODS = {**_UNITS, "week": 7 * 86400, "month": 31 * 86400, "quarter": 92 * 86400, "year": 366 * 86400}
+#: Parts of the contract's description that are kept for people to read.
+ABOUT = ("purpose", "usage", "limitations")
+#: What `logicalTypeOptions` may promise, and the kind of rule that holds it.
+OPTION_RULES = {
     "minimum": "minimum",
     "maximum": "maximum",
     "pattern": "pattern",
@@ -44,104 +48,53 @@ def load(settings: Settings, dataset: str) -> Contract:
     """
     path = settings.project / "schemas" / f"{dataset}{SUFFIX}"
     if not _NAME.match(dataset) or not path.is_file():
-        known = ", ".join(sorted(p.name.removesuffix(SUFFIX) for p in path.parent.glob(f"*{SUFFIX}"))) or "none"
-        raise UsageError(f"no dataset {dataset!r}: schemas/ has contracts for {known}; add schemas/NAME{SUFFIX}")
-    return load_file(path)
+        known = ", ".join(found.name.removesuffix(SUFFIX) for found in files(settings)) or "none"
+        raise UsageError(
+            f"no dataset {dataset!r}: schemas/ has contracts for {known}; add schemas/NAME{SUFFIX}"
+        )
+    return load_file(path, settings.home / "contracts")
 
 
 def load_all(settings: Settings) -> list[Contract]:
     """Read every contract in `schemas/`, in name order."""
-    return [load_file(path) for path in sorted((settings.project / "schemas").glob(f"*{SUFFIX}"))]
+    return [load_file(path, settings.home / "contracts") for path in files(settings)]
 
 
-@cache
-def _validator() -> Any:
-    import jsonschema
-    from open_data_contract_standard.model import OpenDataContractStandard
-
-    schema = json.loads(OpenDataContractStandard.json_schema())
-    return jsonschema.validators.validator_for(schema)(schema)
+def files(settings: Settings) -> list[Path]:
+    """Return the contract files in `schemas/`, in name order."""
+    return sorted((settings.project / "schemas").glob(f"*{SUFFIX}"))
 
 
-def load_file(path: Path) -> Contract:
-    """Read one contract file.
+def load_file(path: Path, seen: Path | None = None) -> Contract:
+    """Read one contract file; `seen` is a folder that remembers valid texts (see `check_standard`).
 
     Raises:
         ContractError: the file is missing, is not YAML, breaks the standard, or promises what cannot be kept.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ContractError(f"{path}: no such contract file") from None
-    except UnicodeDecodeError as error:
-        raise ContractError(f"{path}: not UTF-8 (byte {error.start}); save the contract as UTF-8") from None
-    try:
-        document = yaml.safe_load(text)
-        lines = _line_numbers(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise ContractError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(document, dict):
-        raise ContractError(f"{path}:1: expected a mapping as in the Open Data Contract Standard")
-    reader = _Reader(path, document, lines)
-    reader.check_standard()
-    return reader.contract()
+    return _read(path, read_text(path), seen)
 
 
-def _line_numbers(text: str) -> dict[tuple[str | int, ...], int]:
-    """Map every path in the YAML document to its line, counted from 1."""
-    found: dict[tuple[str | int, ...], int] = {}
-
-    def walk(node: yaml.Node | None, path: tuple[str | int, ...]) -> None:
-        if node is None:
-            return
-        found.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                found[(*path, key.value)] = key.start_mark.line + 1
-                walk(value, (*path, key.value))
-        elif isinstance(node, yaml.SequenceNode):
-            for index, value in enumerate(node.value):
-                walk(value, (*path, index))
-
-    walk(yaml.compose(text, Loader=yaml.SafeLoader), ())
-    return found
+@lru_cache(maxsize=256)
+def _read(path: Path, text: str, seen: Path | None) -> Contract:
+    document = parse(path, text)
+    check_standard(document, text, seen)
+    return _Reader(document).contract()
 
 
 class _Reader:
     """Builds one `Contract`, keeping at hand where each value stands in the file."""
 
-    def __init__(self, path: Path, document: dict[str, Any], lines: dict[tuple[str | int, ...], int]) -> None:
-        self.path, self.document, self.lines = path, document, lines
-
-    def line(self, where: Sequence[str | int]) -> int:
-        """Return the line of the nearest thing that `where` names."""
-        steps = tuple(where)
-        while steps and steps not in self.lines:
-            steps = steps[:-1]
-        return self.lines.get(steps, 1)
-
-    def refuse(self, where: Sequence[str | int], sentence: str) -> ContractError:
-        return ContractError(f"{self.path}:{self.line(where)}: {sentence}")
-
-    def check_standard(self) -> None:
-        # YAML reads 2013-01-01 as a date; the standard's schema speaks of strings.
-        document = json.loads(json.dumps(self.document, default=str))
-        errors = sorted(_validator().iter_errors(document), key=lambda e: (-len(e.absolute_path), str(e.message)))
-        if errors:
-            error = errors[0]
-            place = ".".join(map(str, error.absolute_path)) or "the document"
-            raise self.refuse(
-                list(error.absolute_path),
-                f"{place}: {error.message[:300]} (Open Data Contract Standard {document.get('apiVersion', 'v3')})",
-            )
+    def __init__(self, document: Document) -> None:
+        self.path, self.document = document.path, document.content
+        self.line, self.refuse = document.line, document.refuse
 
     def contract(self) -> Contract:
         document = self.document
         objects = document.get("schema") or []
         if len(objects) != 1:
-            raise self.refuse(["schema"], f"expected one schema object (one dataset a file), found {len(objects)}")
+            raise self.refuse(
+                ["schema"], f"expected one schema object (a file, a dataset), found {len(objects)}"
+            )
         obj = objects[0]
         dataset = obj["name"]
         if not _NAME.match(dataset):
@@ -168,10 +121,15 @@ class _Reader:
         keyed = sorted(
             ((p.get("primaryKeyPosition") or 0, p["name"]) for p in properties if p.get("primaryKey")),
         )
+        if not _VERSION.match(str(document["version"])):
+            raise self.refuse(
+                ["version"], f"version {document['version']!r} must be MAJOR.MINOR.PATCH, as in 1.0.0"
+            )
+        about = document.get("description") or {}
         custom = self.custom(document)
         share = custom.get("maxRefusedShare", 0.0)
         if not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise self.refuse(["customProperties"], f"maxRefusedShare must lie between 0 and 1, found {share!r}")
+            raise self.refuse(["customProperties"], f"maxRefusedShare must be from 0 to 1, found {share!r}")
         sla = {item["property"]: item for item in document.get("slaProperties") or []}
         return Contract(
             dataset=dataset,
@@ -179,7 +137,7 @@ class _Reader:
             path=self.path,
             schema=schema,
             table=table,
-            description=(obj.get("description") or (document.get("description") or {}).get("purpose") or "").strip(),
+            description=(obj.get("description") or about.get("purpose") or "").strip(),
             grain=(obj.get("dataGranularityDescription") or "").strip(),
             owner=self.owner(),
             columns=columns,
@@ -187,8 +145,13 @@ class _Reader:
             partitioning=self.partitioning(properties, columns),
             sources=tuple(self.source(s, i) for i, s in enumerate(document.get("servers") or [])),
             max_refused_share=float(share),
-            freshness=self.freshness(sla),
-            retention=" ".join(str(sla["retention"].get(k, "")) for k in ("value", "unit")) if "retention" in sla else None,
+            freshness=self.duration(sla.get("latency") or sla.get("freshness"), _UNITS),
+            frequency=self.duration(sla.get("frequency"), _PERIODS),
+            retention=" ".join(str(sla["retention"].get(k, "")) for k in ("value", "unit"))
+            if "retention" in sla
+            else None,
+            title=str(document.get("name") or dataset),
+            about={part: str(about[part]).strip() for part in ABOUT if about.get(part)},
             line=self.line(["customProperties"]),
             key_line=next((c.line for c in columns if keyed and c.name == keyed[0][1]), 1),
         )
@@ -199,7 +162,8 @@ class _Reader:
         if physical is None:
             raise self.refuse(
                 [*where, "physicalType"],
-                f"column {name!r}: {logical} as {prop.get('physicalType')} is not supported; use {types.supported()}",
+                f"column {name!r}: {logical} as {prop.get('physicalType')} is not supported; "
+                f"use {types.supported()}",
             )
         here = self.line([*where, "name"])
         required = bool(prop.get("required") or prop.get("primaryKey"))
@@ -208,7 +172,7 @@ class _Reader:
             rules.append(Rule("required", (name,), True, self.line([*where, "required"])))
         if physical != "text":
             rules.append(Rule("type", (name,), physical, self.line([*where, "physicalType"])))
-        for option, kind in _OPTION_RULES.items():
+        for option, kind in OPTION_RULES.items():
             value = (prop.get("logicalTypeOptions") or {}).get(option)
             if value is not None:
                 at = [*where, "logicalTypeOptions", option]
@@ -218,7 +182,9 @@ class _Reader:
         for index, quality in enumerate(prop.get("quality") or []):
             accepted = (quality.get("arguments") or {}).get("validValues")
             if quality.get("metric") == "invalidValues" and accepted:
-                rules.append(Rule("accepted", (name,), tuple(accepted), self.line([*where, "quality", index])))
+                rules.append(
+                    Rule("accepted", (name,), tuple(accepted), self.line([*where, "quality", index]))
+                )
         if prop.get("unique"):
             rules.append(Rule("key", (name,), True, self.line([*where, "unique"])))
         links = prop.get("relationships") or []
@@ -231,6 +197,7 @@ class _Reader:
             required=required,
             line=here,
             rules=tuple(rules),
+            unit=self.custom(prop).get("unit"),
             classification=prop.get("classification"),
             references=str(links[0]["to"]) if links else None,
         )
@@ -242,7 +209,9 @@ class _Reader:
             raise self.refuse(where, f"pattern {pattern!r} is not a regular expression: {error}") from None
 
     def partitioning(self, properties: list[Any], columns: tuple[Column, ...]) -> Partitioning | None:
-        marked = sorted((p.get("partitionKeyPosition") or 0, i) for i, p in enumerate(properties) if p.get("partitioned"))
+        marked = sorted(
+            (p.get("partitionKeyPosition") or 0, i) for i, p in enumerate(properties) if p.get("partitioned")
+        )
         if not marked:
             return None
         chosen = [columns[i] for _, i in marked]
@@ -258,7 +227,9 @@ class _Reader:
         if len(chosen) == 1 and chosen[0].logical_type in ("date", "timestamp"):
             declared = self.custom(properties[marked[0][1]]).get("partitionGrain", "month")
             if declared not in ("year", "month", "day"):
-                raise self.refuse(["schema", 0], f"partitionGrain must be year, month or day, found {declared!r}")
+                raise self.refuse(
+                    ["schema", 0], f"partitionGrain must be year, month or day, found {declared!r}"
+                )
             grain = declared
         return Partitioning(names, grain)
 
@@ -278,13 +249,21 @@ class _Reader:
             return str(team.get("name") or "")
         return str((team or [{}])[0].get("username") or "")
 
-    def freshness(self, sla: Mapping[str, Any]) -> timedelta | None:
-        item = sla.get("latency") or sla.get("freshness")
+    def duration(self, item: Mapping[str, Any] | None, units: Mapping[str, int]) -> timedelta | None:
         if item is None:
             return None
-        seconds = _UNITS.get(str(item.get("unit") or "").lower())
-        if seconds is None or not isinstance(item.get("value"), int | float):
-            raise self.refuse(["slaProperties"], f"freshness needs a number and a unit of {', '.join(_UNITS)}")
+        index = self.document["slaProperties"].index(item)
+        unit = str(item.get("unit") or "").lower()
+        seconds = units.get(unit) or units.get(unit.removesuffix("s"))
+        if (
+            seconds is None
+            or isinstance(item.get("value"), bool)
+            or not isinstance(item.get("value"), int | float)
+        ):
+            raise self.refuse(
+                ["slaProperties", index],
+                f"{item['property']} needs a number and a unit of {', '.join(units)}",
+            )
         return timedelta(seconds=seconds * item["value"])
 
     @staticmethod
