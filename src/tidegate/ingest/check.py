@@ -57,7 +57,9 @@ def _type(column: Column, *, arrived_as_text: bool) -> str | None:
     if wanted in FLOATS:
         broken.append(f"NOT isfinite({value})")
     if wanted in ("date", "timestamp", "timestamptz"):
-        broken.append(f"NOT isfinite({value}) OR year({value}) NOT BETWEEN 1 AND 9999")
+        # Not year(): of an instant before Christ it tells the year of its era.
+        first, after = (f"CAST('{year}-01-01' AS {column.duckdb_type})" for year in ("0001", "10000"))
+        broken.append(f"NOT ({value} >= {first} AND {value} < {after})")
     return " OR ".join(broken) or None
 
 

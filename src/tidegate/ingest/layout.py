@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING
 from tidegate.contracts import Contract, Source
 from tidegate.errors import SourceError
 from tidegate.ingest.delivery import DeliveredFile
+from tidegate.ingest.lines import LONGEST
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _HEAD = 1 << 20
-_MAX_LINE = 2_000_000
 
 
 @dataclass(frozen=True)
 class Laid:
     """One delivered file as SQL.
 
-    `source` is a FROM item; `values` maps each column to (its text, or None when it arrives as a value of a
+    `source` is a FROM item, `ordered` the same read by one thread, which alone tells records apart for certain
+    where quotes are astray; `values` maps each column to (its text, or None when it arrives as a value of a
     type; its typed expression). `header_lines` is what the file has before its first record; `lines` tells
     whether a record is at least a line, so that the count of line feeds bounds the count of records.
     `check` is true for a record that cannot be one of this dataset at all, `blank` for one that is no record.
@@ -31,6 +32,7 @@ class Laid:
 
     file: DeliveredFile
     source: str
+    ordered: str
     values: dict[str, tuple[str | None, str]]
     header_lines: int
     lines: bool
@@ -79,15 +81,15 @@ def _csv(contract: Contract, source: Source | None, file: DeliveredFile) -> Laid
     reading = (
         f"read_csv({literal(str(file.path))}, columns={columns}, header=true, auto_detect=false, "
         f"delim={literal(delimiter)}, quote={literal(quote)}, escape={literal(quote)}, "
-        f"nullstr=[{', '.join(literal(v) for v in nulls)}], store_rejects=true, rejects_limit=0, "
-        f"max_line_size={_MAX_LINE})"
+        f"nullstr=[{', '.join(literal(v) for v in nulls)}], ignore_errors=true, "
+        f"max_line_size={LONGEST}"
     )
     values: dict[str, tuple[str | None, str]] = {}
     for column in contract.columns:
         text = identifier(column.name)
         typed = text if column.duckdb_type == "VARCHAR" else f"try_cast({text} AS {column.duckdb_type})"
         values[column.name] = (text, typed)
-    return Laid(file, reading, values, header_lines=1, lines=True)
+    return Laid(file, f"{reading})", f"{reading}, parallel=false)", values, header_lines=1, lines=True)
 
 
 def _header(file: DeliveredFile, delimiter: str, quote: str) -> list[str]:
@@ -156,14 +158,14 @@ def _parquet(engine: DuckDBPyConnection, contract: Contract, file: DeliveredFile
         else:
             text = f"CAST({name} AS VARCHAR)"
             values[column.name] = (text, text if wanted == "VARCHAR" else f"try_cast({text} AS {wanted})")
-    return Laid(file, reading, values, header_lines=0, lines=False)
+    return Laid(file, reading, reading, values, header_lines=0, lines=False)
 
 
 def _json_lines(contract: Contract, file: DeliveredFile) -> Laid:
     reading = (
         f"(SELECT line, try_cast(line AS JSON) AS document FROM read_csv({literal(str(file.path))}, "
         "columns={'line': 'VARCHAR'}, header=false, auto_detect=false, delim='', quote='', escape='', "
-        f"store_rejects=true, rejects_limit=0, max_line_size={_MAX_LINE}))"
+        f"ignore_errors=true, max_line_size={LONGEST}))"
     )
     values: dict[str, tuple[str | None, str]] = {}
     for column in contract.columns:
@@ -172,7 +174,7 @@ def _json_lines(contract: Contract, file: DeliveredFile) -> Laid:
         values[column.name] = (text, typed)
     names = "[" + ", ".join(literal(c.name) for c in contract.columns) + "]"
     whole = f"document IS NULL OR json_type(document) <> 'OBJECT' OR NOT list_has_all({names}, json_keys(document))"
-    return Laid(file, reading, values, header_lines=0, lines=True, check=whole, blank="coalesce(trim(line), '') = ''")
+    return Laid(file, reading, reading, values, header_lines=0, lines=True, check=whole, blank="coalesce(trim(line), '') = ''")
 
 
 def spool_of(home: Path, name: str) -> Path:

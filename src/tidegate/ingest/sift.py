@@ -6,6 +6,7 @@ refused is the delivery read a second time, into a table on disk that knows each
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from tidegate.errors import SourceError, UnavailableError, UsageError
 from tidegate.ingest import check, lines
 from tidegate.ingest.delivery import Delivery
 from tidegate.ingest.layout import Laid, identifier, lay, literal
+from tidegate.ingest.lines import Reading
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -84,6 +86,8 @@ def sift(
     except duckdb.OutOfMemoryException as error:
         raise UnavailableError(f"{delivery.name}: {str(error).splitlines()[0]}; raise TIDEGATE_DUCKDB_MEMORY") from error
     except duckdb.Error as error:
+        for file in delivery.files:
+            lines.require_one_ending(file)
         raise SourceError(f"{delivery.name}: cannot be read as {contract.dataset} ({str(error).splitlines()[0]})") from error
     finally:
         engine.close()
@@ -191,7 +195,7 @@ class _Sieve:
                 rules.append((rule.kind, rule.columns[0], rule.expected))
             record = self._record(laid)
             # The place is taken before blank lines fall away.
-            source = f"(SELECT *, row_number() OVER () AS \"place$\" FROM {laid.source})"
+            source = f"(SELECT *, row_number() OVER () AS \"place$\" FROM {laid.ordered})"
             typed = _typed(self.contract, Laid(**{**vars(laid), "source": source})).replace(
                 'AS "broken$"', f'AS "broken$", "place$", {record} AS "record$"', 1
             )
@@ -205,7 +209,14 @@ class _Sieve:
             self._refuse_duplicates(rule.columns, len(rules))
             rules.append(("key", ", ".join(rule.columns), rule.expected))
         accepted = self._write(f'SELECT {self.columns} FROM checked WHERE "rule$" IS NULL')
-        refused = [*self._unreadable(), *self._broken(rules)]
+        rows = self.engine.execute(
+            'SELECT "file$", "place$", "record$", "rule$" FROM checked WHERE "rule$" IS NOT NULL ORDER BY 1, 2'
+        ).fetchall()
+        readings = [
+            self._read(number, laid, {row[1] for row in rows if row[0] == number})
+            for number, laid in enumerate(self.laid)
+        ]
+        refused = [*self._unreadable(readings), *self._broken(rows, rules, readings)]
         return Sifted(self.target, accepted + len(refused), accepted, refused)
 
     def _record(self, laid: Laid) -> str:
@@ -227,59 +238,47 @@ class _Sieve:
             f'WHERE "rule$" IS NULL AND {present}) WHERE n > 1)'
         )
 
-    def _rejects(self) -> list[tuple[Path, int, str, str, str]]:
-        query = (
-            "SELECT DISTINCT ON (s.file_path, e.line) s.file_path, e.line, e.column_name, e.error_message, e.csv_line "
-            "FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id) ORDER BY s.file_path, e.line"
-        )
-        known = {row[0] for row in self.engine.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
-        if "reject_errors" not in known:
-            return []
-        return [(Path(r[0]), int(r[1]), r[2] or "", r[3] or "", r[4] or "") for r in self.engine.execute(query).fetchall()]
+    def _read(self, number: int, laid: Laid, wanted: set[int]) -> Reading:
+        """Read a file line by line, and check that this finds the same records as DuckDB has found."""
+        if not laid.lines:
+            return Reading(starts={place: place for place in wanted})
+        if not laid.header_lines:
+            return lines.read_plain(laid.file, wanted)
+        options = self.source.options if self.source else {}
+        delimiter, quote = str(options.get("delimiter", ",")), str(options.get("quote", '"'))
+        reading = lines.read_csv(laid.file, delimiter, quote, wanted)
+        row = self.engine.execute('SELECT count(*) FROM checked WHERE "file$" = ?', [number]).fetchone()
+        if not row or row[0] != reading.count:
+            first = f":{reading.unreadable[0].line}" if reading.unreadable else ""
+            raise SourceError(
+                f"{laid.file.name}{first}: quotes are astray: read one way the file holds {reading.count} records, read "
+                f"another {row[0] if row else 0}. No row was taken: correct the quotes and deliver the file again"
+            )
+        return reading
 
-    def _unreadable(self) -> Iterator[Refused]:
-        names = {laid.file.path: laid.file.name for laid in self.laid}
-        for path, line, column, message, text in self._rejects():
-            row = self.engine.execute("SELECT CAST(to_json({'line': ?}) AS VARCHAR)", [text[:10_000].replace("\0", "\\0")]).fetchone()
-            assert row is not None
-            yield Refused(
-                names.get(path, path.name), line, column, None, "structure",
-                f"a line with {len(self.contract.columns)} fields: {message.splitlines()[0]}", row[0],
-            )  # fmt: skip
+    def _unreadable(self, readings: list[Reading]) -> Iterator[Refused]:
+        for laid, reading in zip(self.laid, readings, strict=True):
+            for found in reading.unreadable:
+                record = _visible(json.dumps({"line": found.text}))
+                yield Refused(laid.file.name, found.line, found.column, None, "structure", found.expected, record)
 
-    def _broken(self, rules: list[tuple[str, str, str]]) -> Iterator[Refused]:
-        rows = self.engine.execute(
-            'SELECT "file$", "place$", "record$", "rule$" FROM checked WHERE "rule$" IS NOT NULL ORDER BY 1, 2'
-        ).fetchall()
-        places = self._lines(rows)
-        import json
-
+    def _broken(
+        self, rows: list[Any], rules: list[tuple[str, str, str]], readings: list[Reading]
+    ) -> Iterator[Refused]:
         for number, place, record, rule in rows:
             kind, column, expected = rules[rule]
-            record_text = record.replace("\\u0000", "\\\\u0000")
             value = json.loads(record).get(column.split(", ")[0]) if column else None
             yield Refused(
                 self.laid[number].file.name,
-                places[number].get(place, place),
+                readings[number].starts[place],
                 column,
-                value.replace("\0", "\\0") if value is not None else None,
+                value.replace("\0", "\\u0000") if value is not None else None,
                 kind,
                 expected,
-                record_text,
+                _visible(record),
             )
 
-    def _lines(self, rows: list[Any]) -> list[dict[int, int]]:
-        """Translate each refused record's ordinal to the line where it starts."""
-        rejected: dict[Path, set[int]] = {}
-        for path, line, *_ in self._rejects():
-            rejected.setdefault(path, set()).add(line)
-        found: list[dict[int, int]] = []
-        options = self.source.options if self.source else {}
-        for number, laid in enumerate(self.laid):
-            wanted = {row[1] for row in rows if row[0] == number}
-            if laid.header_lines and wanted:
-                delimiter, quote = str(options.get("delimiter", ",")), str(options.get("quote", '"'))
-                found.append(lines.csv_lines(laid.file.path, delimiter, quote, rejected.get(laid.file.path, set()), wanted))
-            else:
-                found.append({})
-        return found
+
+def _visible(document: str) -> str:
+    """Spell NUL out in a JSON text: PostgreSQL's jsonb cannot hold it."""
+    return document.replace("\\u0000", "\\\\u0000")
