@@ -103,7 +103,7 @@ def _only_partition(
         return found[0]
     if not found:
         raise SourceError(f"{delivery.name}: no row names a partition of {contract.dataset}; say which with --partition")
-    raise UsageError(
+    raise SourceError(
         f"{delivery.name} holds {len(found)} partitions ({', '.join(found[:4])}, …): deliver one file for each, "
         "or say with --partition which one to take (rows of the others are refused)"
     )

@@ -10,7 +10,7 @@ import structlog
 from psycopg import sql
 
 from tidegate.contracts import Contract, ddl
-from tidegate.errors import BusyError, HeldError, UsageError
+from tidegate.errors import BusyError, HeldError, SourceError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.settings import Settings
@@ -29,14 +29,15 @@ def publish(settings: Settings, contract: Contract, batch_id: str) -> Batch:
 
     Raises:
         HeldError: a gate holds the batch, or a person rejected it.
-        UsageError: the batch has not been judged, or was replaced by a later one.
+        SourceError: the delivery was published once and has been replaced or taken back.
+        UsageError: the batch has not been judged.
         BusyError: readers hold the table for longer than we may wait.
     """
     with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
         batch = ledger.get_batch(connection, batch_id)
         if batch.state == "published":
             return batch
-        _require_publishable(batch)
+        _require_publishable(connection, batch)
         connection.commit()
         with ledger.timed(settings, batch_id, "publish") as timing:
             published = _patiently(lambda: _swap_in(connection, contract, batch))
@@ -45,23 +46,40 @@ def publish(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         return published
 
 
-def _require_publishable(batch: Batch) -> None:
+def _require_publishable(connection: Connection, batch: Batch) -> None:
     match batch.state:
         case "judged":
             return
         case "held":
             raise HeldError(
-                f"{batch.dataset} {batch.partition}: batch {batch.batch_id} is held: {batch.held_reason}. Published data is "
-                f"as it was; `tidegate batch show {batch.batch_id}` tells more, then `tidegate batch release` or `reject --why`"
+                f"{batch.dataset} {batch.partition}: batch {batch.batch_id} is held: {batch.held_reason}. "
+                f"{_first_refused(connection, batch)}Published data is as it was; `tidegate batch show {batch.batch_id}` "
+                "tells more, then `tidegate batch release` or `reject`, with --why"
             )
         case "rejected":
             raise HeldError(f"batch {batch.batch_id} was rejected; deliver a corrected {batch.dataset} {batch.partition}")
         case "superseded" | "undone":
-            raise UsageError(
+            raise SourceError(
                 f"batch {batch.batch_id} of {batch.dataset} {batch.partition} was published once and is {batch.state}: "
                 "delivering it again does not bring it back; `tidegate batch undo` goes back to the batch before"
             )
     raise UsageError(f"batch {batch.batch_id} is {batch.state}, not judged: run the steps before")
+
+
+def _first_refused(connection: Connection, batch: Batch) -> str:
+    """Say where to look first; the value itself stays in the quarantine, for not all who read this may see it."""
+    row = connection.execute(
+        "SELECT source_file, line, column_name, expected FROM quarantine.refused_row WHERE batch_id = %s "
+        "ORDER BY refused_row_id LIMIT 1",
+        [batch.batch_id],
+    ).fetchone()
+    if row is None:
+        return ""
+    column = f", column {row['column_name']}" if row["column_name"] else ""
+    return (
+        f"The first refused row is {row['source_file']}:{row['line']}{column}: expected {row['expected']} "
+        f"(`tidegate quarantine show {batch.batch_id}` lists them, `quarantine export` lets you repair them). "
+    )
 
 
 def _patiently(action: Callable[[], Result]) -> Result:
