@@ -9,9 +9,7 @@
     incremental_strategy='delete+insert',
     unique_key='partition_key',
     on_schema_change='sync_all_columns',
-    pre_hook="{{ forget_missing_partitions(ref('stg_flights')) }}",
-    post_hook="analyze {{ this }}",
-    indexes=[{'columns': ['time_hour', 'carrier', 'flight'], 'unique': true}]
+    pre_hook="{{ forget_missing_partitions(ref('stg_flights')) }}"
 ) }}
 
 select

@@ -100,7 +100,8 @@ def build(
     `UnavailableError` when the warehouse does not answer.
     """
     _require_warehouse(settings)
-    arguments = ["build", "--exclude-resource-type", "unit_test"]
+    # `buildable`: the checks that compare a selected model with one built from it are not its own.
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--indirect-selection", "buildable"]
     if select:
         arguments += ["--select", *select]
     if full_refresh:
@@ -109,6 +110,19 @@ def build(
     results = [_result(run) for run in outcome.results]
     _refuse_failures(results, _log(settings))
     return results
+
+
+def freshness(settings: Settings) -> dict[str, str]:
+    """Return `pass`, `warn` or `error` for each source (`raw.flights`), by when its last batch was published.
+
+    Raises `UnavailableError` when the warehouse does not answer, `TerminalError` when it has no ledger.
+    """
+    _require_warehouse(settings)
+    results = list(_invoke(settings, ["source", "freshness"]).results)
+    broken = [run for run in results if run.status == "runtime error"]
+    if broken:
+        raise _typed("source freshness", broken[0].message or "no reason given", _log(settings))
+    return {f"{run.node.source_name}.{run.node.name}": str(run.status) for run in results}
 
 
 def _target(settings: Settings) -> Path:
