@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tidegate.contracts import load
+from tidegate.contracts import Contract, load
 from tidegate.gates.judge import judge
 from tidegate.gates.ledger import Batch
 from tidegate.ingest.land import land
 from tidegate.ingest.stage import stage
 from tidegate.publish.batches import publish
 from tidegate.settings import Settings
+from tidegate.transforms.derive import derive
 
 
 def ingest(settings: Settings, dataset: str, partition: str | None = None, file: Path | None = None) -> Batch:
@@ -24,7 +25,22 @@ def ingest(settings: Settings, dataset: str, partition: str | None = None, file:
         TidegateError: see the steps.
     """
     contract = load(settings, dataset)
-    batch = land(settings, contract, partition, file)
+    return finish(settings, contract, land(settings, contract, partition, file))
+
+
+def transform(settings: Settings, name: str) -> Batch | None:
+    """Make the output of transform `name` and take it all the way; None when it is up to date.
+
+    Raises:
+        HeldError: a gate held the output.
+        TidegateError: see `tidegate.transforms.derive` and the steps.
+    """
+    batch = derive(settings, name)
+    return finish(settings, load(settings, name), batch) if batch else None
+
+
+def finish(settings: Settings, contract: Contract, batch: Batch) -> Batch:
+    """Take a landed batch through the steps that it still has before it."""
     batch = stage(settings, contract, batch.batch_id)
     if batch.state == "staged":
         batch = judge(settings, contract, batch.batch_id)

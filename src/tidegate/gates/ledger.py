@@ -177,10 +177,24 @@ def timed(settings: Settings, subject: str, step: str) -> Iterator[Timing]:
     yield timing
     seconds = time.perf_counter() - clock
     with connect(settings) as connection:
-        connection.execute(
-            "INSERT INTO ops.step (subject, step, started_at, seconds, row_count, note) VALUES (%s, %s, %s, %s, %s, %s)",
-            [subject, step, started, seconds, timing.rows, timing.note],
-        )
+        record_step(connection, subject, step, started, seconds, rows=timing.rows, note=timing.note)
+
+
+def record_step(
+    connection: Connection,
+    subject: str,
+    step: str,
+    started: datetime,
+    seconds: float,
+    *,
+    rows: int | None = None,
+    note: str | None = None,
+) -> None:
+    """Write down a step that ended; for one whose subject is known only at its end (see `timed` for others)."""
+    connection.execute(
+        "INSERT INTO ops.step (subject, step, started_at, seconds, row_count, note) VALUES (%s, %s, %s, %s, %s, %s)",
+        [subject, step, started, seconds, rows, note],
+    )
 
 
 def _json(value: Any) -> str:
