@@ -31,19 +31,21 @@ def published_table(contract: Contract) -> sql.Composed:
         "CREATE TABLE IF NOT EXISTS {} (\n  {},\n  _partition text NOT NULL,\n  _batch_id text NOT NULL{}\n)"
         " PARTITION BY LIST (_partition)"
     ).format(sql.Identifier(contract.schema, contract.table), _columns(contract), primary)
-    comments = [
-        sql.SQL("COMMENT ON TABLE {} IS {}").format(
-            sql.Identifier(contract.schema, contract.table),
-            sql.Literal(f"{contract.description} {contract.grain}".strip()),
-        )
-    ]
-    comments += [
+    return sql.SQL(";\n").join([create, comments(contract)])
+
+
+def comments(contract: Contract) -> sql.Composed:
+    """Return the DDL that writes the contract's descriptions to the published table."""
+    name = sql.Identifier(contract.schema, contract.table)
+    described = f"{contract.description} {contract.grain}".strip()
+    statements = [sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(described))]
+    statements += [
         sql.SQL("COMMENT ON COLUMN {} IS {}").format(
             sql.Identifier(contract.schema, contract.table, column.name), sql.Literal(column.description)
         )
         for column in contract.columns
     ]
-    return sql.SQL(";\n").join([create, *comments])
+    return sql.SQL(";\n").join(statements)
 
 
 def batch_table(contract: Contract, name: str) -> sql.Composed:

@@ -104,8 +104,8 @@ def check_standard(document: Document, text: str, seen: Path | None = None) -> N
     """Hold a document against the standard's JSON schema.
 
     A JSON schema validator costs far more to import and run than reading the contract does, and DAG files
-    read every contract whenever they are parsed. So a text that has passed once leaves an empty file, named by
-    its hash, in the folder `seen`, and is not judged again.
+    read every contract whenever they are parsed. So a text that has passed once leaves an empty file, named
+    by its hash, in the folder `seen`, and is not judged again.
 
     Raises:
         ContractError: it breaks the standard; names the deepest breach.

@@ -16,6 +16,12 @@ WHOLE = "all"
 #: Appended by the platform to every published row; a contract may not use these names.
 LINEAGE_COLUMNS = ("_partition", "_batch_id")
 
+
+def version_number(version: str) -> tuple[int, ...]:
+    """Return `1.10.0` as numbers, which compare as versions do."""
+    return tuple(int(part) for part in version.split("."))
+
+
 _WORDS = {
     "type": "{column} is a value of type {value}",
     "required": "{column} is never empty",

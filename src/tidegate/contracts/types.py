@@ -80,3 +80,28 @@ def duckdb_type(postgres: str) -> str:
 def supported() -> str:
     """List the PostgreSQL types a contract may name, for error messages."""
     return ", ".join([*DUCKDB, "numeric(precision,scale)"])
+
+
+#: From narrow to wide.
+_LADDERS = (("smallint", "integer", "bigint"), ("real", "double precision"))
+#: Decimal digits that a value of an integer type may have.
+_DIGITS = {"smallint": 5, "integer": 10, "bigint": 19}
+
+
+def widens(before: str, after: str) -> bool:
+    """Return whether PostgreSQL type `after` is another type that holds every value of `before` unchanged."""
+    for ladder in _LADDERS:
+        if before in ladder and after in ladder:
+            return ladder.index(before) < ladder.index(after)
+    wide, narrow = _whole_and_scale(after), _whole_and_scale(before)
+    if wide is None or before == after:
+        return False
+    if before in _DIGITS:
+        return wide[0] >= _DIGITS[before]
+    return narrow is not None and wide[0] >= narrow[0] and wide[1] >= narrow[1]
+
+
+def _whole_and_scale(spelled: str) -> tuple[int, int] | None:
+    """Return a numeric type's digits before and after its point."""
+    numeric = _NUMERIC.match(spelled)
+    return (int(numeric[1]) - int(numeric[2] or 0), int(numeric[2] or 0)) if numeric else None

@@ -9,10 +9,11 @@ from typing import TypeVar
 import structlog
 from psycopg import sql
 
-from tidegate.contracts import Contract, ddl
+from tidegate.contracts import Contract
 from tidegate.errors import BusyError, HeldError, SourceError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
+from tidegate.publish import evolve
 from tidegate.settings import Settings
 from tidegate.stores.postgres import LOCK_TIMEOUT, Connection, connect, exclusive, table
 
@@ -97,7 +98,7 @@ def _patiently(action: Callable[[], Result]) -> Result:
 def _swap_in(connection: Connection, contract: Contract, batch: Batch) -> Batch:
     with _translated(), connection.transaction():
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
-        connection.execute(ddl.published_table(contract))
+        evolve.ensure(connection, contract)
         before = ledger.published_batch(connection, batch.dataset, batch.partition)
         if before is not None:
             _detach(connection, contract, before, "superseded")
@@ -110,6 +111,8 @@ def _swap_in(connection: Connection, contract: Contract, batch: Batch) -> Batch:
 
 
 def _attach(connection: Connection, contract: Contract, batch: Batch, schema: str) -> None:
+    # The published table may have evolved since the batch was staged or archived.
+    evolve.adapt(connection, contract, schema, batch.table)
     # Attached first and moved after: ATTACH does not care where the table stands.
     connection.execute(
         sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(

@@ -1,0 +1,200 @@
+"""Bring a published table to the layout that its contract asks for, in place and with every row, or refuse.
+
+What may change is decided in `contracts.evolution`; here it is read from the warehouse and done to it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import structlog
+
+from tidegate.contracts import Contract, ddl
+from tidegate.contracts.evolution import Breach, Layout, Shape, Step, plan
+from tidegate.contracts.lineage import Lineage
+from tidegate.contracts.model import LINEAGE_COLUMNS, version_number
+from tidegate.errors import ContractError
+from tidegate.publish import views
+from tidegate.stores.postgres import Connection, table
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What a published table still lacks of its contract: `published` is the version it was last made for."""
+
+    published: str
+    steps: tuple[Step, ...]
+    breaches: tuple[Breach, ...]
+
+    def done(self, contract: Contract) -> bool:
+        """Return whether the table needs nothing: it is as the contract asks, or of a later version."""
+        older = version_number(contract.version) <= version_number(self.published)
+        return older and not self.steps and not self.breaches
+
+
+def ensure(connection: Connection, contract: Contract) -> list[Step]:
+    """Create the published table or evolve it in place; return the steps that were taken.
+
+    Call it inside the transaction that publishes: the table changes with the first batch of its new form, or
+    not at all. A contract older than the table changes nothing: what the table gained since may be empty.
+
+    Raises:
+        ContractError: the change would break what is published, or comes without a new version.
+    """
+    waiting = pending(connection, contract)
+    if waiting is not None and waiting.done(contract):
+        return []
+    # Two batches of one dataset may be published at once; the second finds the work done.
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"layout of {contract.dataset}"]
+    )
+    waiting = pending(connection, contract)
+    if waiting is None:
+        connection.execute(ddl.published_table(contract))
+        _record(connection, contract)
+        return []
+    if waiting.done(contract):
+        return []
+    if waiting.breaches:
+        raise ContractError(refusal(contract, waiting))
+    if waiting.steps and waiting.published == contract.version:
+        raise ContractError(unversioned(contract, waiting))
+    target = table(contract.schema, contract.table)
+    with views.out_of_the_way(connection, contract, [s for s in waiting.steps if s.kind == "widen"]):
+        for step in waiting.steps:
+            connection.execute(step.ddl(target))
+    connection.execute(ddl.comments(contract))
+    _record(connection, contract)
+    for step in waiting.steps:
+        log.info("table evolved", dataset=contract.dataset, version=contract.version, step=str(step))
+    return list(waiting.steps)
+
+
+def adapt(connection: Connection, contract: Contract, schema: str, name: str) -> None:
+    """Bring a batch's own table to the layout of the published table that it is about to be attached to.
+
+    A batch that was staged or archived before the table evolved has fewer or narrower columns.
+
+    Raises:
+        ContractError: the batch's table cannot take that layout.
+    """
+    parent = layout_of(connection, contract.schema, contract.table)
+    own = layout_of(connection, schema, name)
+    assert parent is not None
+    assert own is not None
+    # Keys are not compared here: ATTACH makes the index that is missing.
+    steps, breaches = plan(Layout(own.columns, parent.key), parent)
+    if breaches:
+        raise ContractError(
+            f"{schema}.{name} cannot join {contract.schema}.{contract.table}: the latter {breaches[0].what}; "
+            f"deliver this partition again under {contract.reference}"
+        )
+    for step in steps:
+        connection.execute(step.ddl(table(schema, name)))
+
+
+def pending(connection: Connection, contract: Contract) -> Pending | None:
+    """Return what the published table lacks; None if there is no such table yet."""
+    actual = layout_of(connection, contract.schema, contract.table)
+    if actual is None:
+        return None
+    recorded = connection.execute(
+        "SELECT contract_version, key_columns FROM ops.table_layout WHERE dataset = %s", [contract.dataset]
+    ).fetchone()
+    wanted = Layout.of(contract)
+    published = str(recorded["contract_version"]) if recorded else "0.0.0"
+    there = Layout(actual.columns, actual.key, recorded["key_columns"]["partition"] if recorded else None)
+    if version_number(contract.version) < version_number(published):
+        return Pending(published, (), ())
+    steps, breaches = plan(there, wanted)
+    return Pending(published, tuple(steps), tuple(breaches))
+
+
+def layout_of(connection: Connection, schema: str, name: str) -> Layout | None:
+    """Read a table's layout from the warehouse, lineage columns left out; None if there is no such table."""
+    rows = connection.execute(
+        """
+        SELECT attname, format_type(atttypid, atttypmod) AS type, attnotnull
+        FROM pg_attribute
+        WHERE attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text))
+            AND attnum > 0 AND NOT attisdropped
+        ORDER BY attnum
+        """,
+        [schema, name],
+    ).fetchall()
+    if not rows:
+        return None
+    columns = {
+        row["attname"]: Shape(str(_SPELLED.get(row["type"], row["type"])), row["attnotnull"])
+        for row in rows
+        if row["attname"] not in LINEAGE_COLUMNS
+    }
+    key = connection.execute(
+        """
+        SELECT a.attname
+        FROM pg_constraint c CROSS JOIN unnest(c.conkey) WITH ORDINALITY AS k (attnum, place)
+        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum
+        WHERE c.contype = 'p' AND c.conrelid = to_regclass(format('%%I.%%I', %s::text, %s::text))
+        ORDER BY k.place
+        """,
+        [schema, name],
+    ).fetchall()
+    return Layout(columns, tuple(row["attname"] for row in key if row["attname"] not in LINEAGE_COLUMNS))
+
+
+#: PostgreSQL's own spelling → ours.
+_SPELLED = {
+    "timestamp with time zone": "timestamptz",
+    "timestamp without time zone": "timestamp",
+    "time without time zone": "time",
+}
+
+
+def refusal(contract: Contract, waiting: Pending) -> str:
+    """Return the sentence that says which column of the contract breaks whom, and what to do."""
+    breach = waiting.breaches[0]
+    lineage = Lineage(contract.project)
+    uses = [use for name in breach.columns for use in lineage.column_readers(contract, name)]
+    uses = list(dict.fromkeys(uses)) if breach.columns else lineage.readers(contract)
+    models = [name for name in lineage.downstream(contract) if name not in {use.name for use in uses}]
+    readers = ", ".join(map(str, uses)) or "nothing in this repository"
+    through = f", and through them {', '.join(models)}" if uses and models else ""
+    more = f" ({len(waiting.breaches) - 1} more such changes.)" if len(waiting.breaches) > 1 else ""
+    return (
+        f"{contract.reference}:{_line(contract, breach)}: version {contract.version} {breach.what}; "
+        f"{contract.schema}.{contract.table} holds data published under {waiting.published}. "
+        f"Reading it: {readers}{through}. Nothing was changed: {breach.remedy}.{more}"
+    )
+
+
+def unversioned(contract: Contract, waiting: Pending) -> str:
+    """Return the sentence that asks for a new version."""
+    return (
+        f"{contract.reference}:1: the contract has changed ({'; '.join(map(str, waiting.steps))}) and still "
+        f"calls itself {contract.version}, as {contract.schema}.{contract.table} does; raise its version"
+    )
+
+
+def _line(contract: Contract, breach: Breach) -> int:
+    lines = {column.name: column.line for column in contract.columns}
+    return next((lines[name] for name in breach.columns if name in lines), contract.key_line)
+
+
+def _record(connection: Connection, contract: Contract) -> None:
+    wanted = Layout.of(contract)
+    columns = [{"name": n, "type": s.type, "required": s.required} for n, s in wanted.columns.items()]
+    connection.execute(
+        """
+        INSERT INTO ops.table_layout (dataset, contract_version, columns, key_columns)
+        VALUES (%s, %s, %s::jsonb, %s::jsonb)
+        ON CONFLICT (dataset) DO UPDATE SET contract_version = excluded.contract_version,
+            columns = excluded.columns, key_columns = excluded.key_columns, changed_at = now()
+        """,
+        [
+            contract.dataset, contract.version, json.dumps(columns),
+            json.dumps({"key": list(wanted.key), "partition": wanted.partition}),
+        ],
+    )  # fmt: skip
