@@ -175,7 +175,7 @@ def lines(told: Summary) -> list[str]:
     counts = ", ".join(f"{count} {state}" for state, count in told.batches.items())
     text += [
         f"rows      {told.rows_delivered:,} delivered, {told.rows_published:,} published, "
-        f"{told.rows_refused:,} in quarantine; {told.rows_derived:,} derived",
+        f"{told.rows_refused:,} refused; {told.rows_derived:,} derived",
         f"batches   {counts}",
     ]
     for gate, counted in told.verdicts.items():
