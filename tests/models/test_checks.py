@@ -77,7 +77,16 @@ def test_no_warehouse_at_all_says_how_to_get_one(plain: Settings) -> None:
         dbt.build(plain)
 
 
-def test_the_environment_is_as_before_after_a_build(scratch: Settings) -> None:
+def test_freshness_without_a_ledger_is_terminal(scratch: Settings) -> None:
+    _change(scratch, "alter table ops.batch rename to batches")
+    with pytest.raises(TerminalError, match=r"source freshness.*ops.batch.*does not exist"):
+        dbt.freshness(scratch)
+
+
+def test_the_environment_is_as_before_after_a_build(
+    scratch: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGHOST", "the-users-own.example")
     before = dict(os.environ)
     results = dbt.build(scratch, ["dim_carrier"])
     assert dict(os.environ) == before
