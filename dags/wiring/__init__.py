@@ -1,4 +1,5 @@
-"""What all DAG files share: the operating policy, the steps of a batch, the assets, the alerts.
+"""What all DAG files share: policy, schedules, the steps of a batch, manuals, alerts.
 
-DAG files are read again before every task, so nothing here imports more than Airflow's SDK at its top.
+Airflow reads a DAG's file again before each of its tasks, so nothing here imports more than Airflow's SDK and
+the contracts at its top.
 """

@@ -1,50 +1,90 @@
-"""The steps of one batch as Airflow tasks: stage → judge → publish, after a task that has landed it.
+"""The steps of one batch as Airflow tasks: stage → judge → publish, after the task that has landed it.
 
-Tasks hand each other the batch's id and nothing else; the rows stay where the library keeps them.
+Tasks hand on the batch's id and nothing else; rows stay where the library keeps them. A batch that the gate
+holds ends the run at publish: its asset is not updated, and its readers work on with the last good batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from airflow.sdk import Asset, task, task_group
+from airflow.sdk import get_current_context, task, task_group
+from dags.wiring.schedule import asset_of
+from dags.wiring.task import at_work
+
+from tidegate.contracts import Contract, load
+from tidegate.settings import Settings, get_settings
+
+Step = Callable[[Settings, Contract, str], Any]
 
 
-def wave(dataset: str, asset: Asset, landed: Any) -> Any:
-    """Add the group that takes the batch `landed` (a task's result) to its published table."""
+def wave(dataset: str, landed: Any) -> Any:
+    """Add the tasks that take the batch whose id `landed` will give to its published table."""
 
     @task
     def stage(batch_id: str) -> str:
-        """Copy the landed batch into a table of its own, typed by its contract."""
-        from tidegate.contracts import load
-        from tidegate.ingest.stage import stage as step
-        from tidegate.settings import get_settings
+        """Copy the landed rows into a table of their own in PostgreSQL, typed by the contract."""
+        from tidegate.ingest.stage import stage
 
-        settings = get_settings()
-        return step(settings, load(settings, dataset), batch_id).batch_id
+        return take(stage, dataset, batch_id)
 
     @task
     def judge(batch_id: str) -> str:
-        """Let the gate decide: the batch is judged fit, or held."""
-        from tidegate.contracts import load
-        from tidegate.gates.judge import judge as step
-        from tidegate.settings import get_settings
+        """Let the gate decide. XCom `verdicts` counts them and spells out what is not a PASS."""
+        from tidegate.gates.judge import judge
 
-        settings = get_settings()
-        return step(settings, load(settings, dataset), batch_id).batch_id
+        done = take(judge, dataset, batch_id)
+        get_current_context()["ti"].xcom_push("verdicts", verdicts(batch_id))
+        return done
 
-    @task(outlets=[asset])
+    @task(outlets=[asset_of(dataset)])
     def publish(batch_id: str) -> str:
-        """Make the batch visible in one transaction; a held batch ends the run here, and the asset stays as it was."""
-        from tidegate.contracts import load
-        from tidegate.publish.batches import publish as step
-        from tidegate.settings import get_settings
+        """Make the batch visible in one transaction; fails, with the gate's reason, when it is held."""
+        from tidegate.publish.batches import publish
 
-        settings = get_settings()
-        return step(settings, load(settings, dataset), batch_id).batch_id
+        done = take(publish, dataset, batch_id)
+        announce(dataset, batch_id)
+        return done
 
-    @task_group
+    @task_group(tooltip="One delivery on its way to its published table")
     def batch(batch_id: Any) -> Any:
         return publish(judge(stage(batch_id)))
 
     return batch(landed)
+
+
+def take(step: Step, dataset: str, batch_id: str) -> str:
+    """Take one step with the batch, with its name in every line of the log."""
+    with at_work(dataset=dataset, batch_id=batch_id) as settings:
+        step(settings, load(settings, dataset), batch_id)
+    return batch_id
+
+
+def verdicts(batch_id: str) -> dict[str, Any]:
+    """Return what the gates said of the batch, short enough to be read in Airflow's UI."""
+    from tidegate.gates import ledger
+    from tidegate.stores.postgres import connect
+
+    with connect(get_settings()) as connection:
+        state = ledger.get_batch(connection, batch_id).state
+        found = ledger.verdicts_of(connection, batch_id)
+    told = [
+        f"{v.verdict} {v.gate}: {v.rule}: {v.value}, expected {v.target}"
+        for v in found
+        if v.verdict != "PASS"
+    ]
+    counts = {kind: sum(v.verdict == kind for v in found) for kind in ("PASS", "WARN", "FAIL")}
+    return {"batch": state, **counts, "not passed": [line[:300] for line in told[:10]]}
+
+
+def announce(dataset: str, batch_id: str) -> None:
+    """Tell whoever is scheduled on the dataset which partition changed, and by which batch."""
+    from tidegate.gates import ledger
+    from tidegate.stores.postgres import connect
+
+    with connect(get_settings()) as connection:
+        batch = ledger.get_batch(connection, batch_id)
+    event = get_current_context()["outlet_events"][asset_of(dataset)]
+    event.extra = {"batch_id": batch_id, "rows": batch.accepted_count, "refused": batch.refused_count}
+    event.add_partitions(batch.partition)

@@ -1,26 +1,45 @@
-"""How every task of the platform is run: who owns it, what is tried again and how patiently, who is told."""
+"""How every DAG of the platform is run: who owns it, what is tried again and how patiently, who is told."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import ExceptionRetryPolicy
+from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference, ExceptionRetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryAction, RetryRule
+from dags.wiring import alert
 
 from tidegate.errors import TransientError
 
-#: Whether to try again is the error's type. What is no TransientError would fail in the same way again.
+#: Whether to try again is the error's type: what is no TransientError would fail in the same way again.
 RETRY = ExceptionRetryPolicy([RetryRule(TransientError, RetryAction.RETRY)], default=RetryAction.FAIL)
 
+#: Patience with what has no freshness of its own.
+DAY = timedelta(days=1)
 
-def task_defaults(owner: str) -> dict[str, Any]:
-    """Return the `default_args` of a DAG whose data `owner` answers for."""
+
+def policy(owner: str, *, patience: timedelta | None = None) -> dict[str, Any]:
+    """Return the arguments that every DAG is made with; `patience` is how long a run may take to publish.
+
+    The deadline counts from the moment a run is queued: for a scheduled run that is the end of its partition,
+    which is what a contract's freshness counts from, and a backfill of old partitions is not late at once.
+    """
     return {
-        "owner": owner or "tidegate",
-        "retries": 4,
-        "retry_delay": timedelta(seconds=5),
-        "retry_exponential_backoff": 2.0,
-        "max_retry_delay": timedelta(minutes=10),
-        "retry_policy": RETRY,
+        "catchup": False,
+        # A new contract does nothing until somebody says so; `tidegate run` does for the demo year.
+        "is_paused_upon_creation": True,
+        "deadline": DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=patience or DAY,
+            callback=AsyncCallback(alert.deadline_missed, kwargs={"patience": str(patience or DAY)}),
+        ),
+        "default_args": {
+            "owner": owner or "tidegate",
+            "retries": 4,
+            "retry_delay": timedelta(seconds=5),
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": timedelta(minutes=10),
+            "retry_policy": RETRY,
+            "on_failure_callback": alert.task_failed,
+        },
     }

@@ -1,4 +1,4 @@
-"""Make a transform's output from the batches that are published now, and land it; or see that it is made already.
+"""Make a transform's output from the batches published now, and land it; or see that it is made already.
 
 What is done with the landed batch is the business of every batch: stage, judge, publish.
 """

@@ -1,0 +1,77 @@
+"""When a DAG runs: a contract's partitions and frequency, or the assets that it reads, as schedules."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import (
+    Asset,
+    AssetAny,
+    CronPartitionTimetable,
+    CronTriggerTimetable,
+    DeltaTriggerTimetable,
+    FixedKeyMapper,
+    PartitionedAssetTimetable,
+)
+
+from tidegate.contracts import Contract
+from tidegate.contracts.model import WHOLE
+
+#: Grain → when its partitions end, how they are named, how long the longest is.
+_GRAIN = {
+    "day": ("@daily", "%Y-%m-%d", timedelta(days=1)),
+    "month": ("@monthly", "%Y-%m", timedelta(days=31)),
+    "year": ("@yearly", "%Y", timedelta(days=366)),
+}
+_CALENDAR = {
+    timedelta(hours=1): "@hourly",
+    timedelta(days=1): "@daily",
+    timedelta(days=7): "@weekly",
+    timedelta(days=31): "@monthly",
+    timedelta(days=92): "@quarterly",
+    timedelta(days=366): "@yearly",
+}
+
+
+def asset_of(dataset: str) -> Asset:
+    """Return the asset that publishing a batch of `dataset` updates."""
+    return Asset(name=dataset, uri=f"tidegate://warehouse/{dataset}", group="dataset")
+
+
+def by_contract(contract: Contract) -> Any:
+    """Return the schedule of a dataset that is delivered; None when its contract names no rhythm.
+
+    A calendar partition is asked for when it has ended, and the run's partition key is its name, so Airflow's
+    backfill speaks of partitions too. What is delivered whole is asked for as often as the contract says.
+    """
+    if contract.partitioning is not None:
+        if contract.partitioning.grain is None:
+            return None
+        cron, form, _ = _GRAIN[contract.partitioning.grain]
+        return CronPartitionTimetable(cron, timezone="UTC", run_offset=-1, key_format=form)
+    if contract.frequency is None:
+        return None
+    if (cron := _CALENDAR.get(contract.frequency, "")) != "":
+        return CronTriggerTimetable(cron, timezone="UTC")
+    return DeltaTriggerTimetable(contract.frequency)
+
+
+def end_of(contract: Contract) -> datetime | None:
+    """Return when the schedule ends: with the partition that its source names `lastPartition`, if it does.
+
+    A record of the past (the demo year) is asked for by backfill only; nobody waits for last month's delivery.
+    """
+    last = contract.sources[0].options.get("lastPartition") if contract.sources else None
+    if last is None or contract.partitioning is None or contract.partitioning.grain is None:
+        return None
+    _, form, longest = _GRAIN[contract.partitioning.grain]
+    # Due at the end of that partition, and before the end of the next one.
+    return datetime.strptime(str(last), form).replace(tzinfo=UTC) + longest
+
+
+def on_any(datasets: list[str]) -> Any:
+    """Return the schedule of what is made anew, whole, when a partition of any of `datasets` was published."""
+    return PartitionedAssetTimetable(
+        assets=AssetAny(*map(asset_of, datasets)), default_partition_mapper=FixedKeyMapper(WHOLE)
+    )

@@ -1,0 +1,32 @@
+"""What people are told when something needs them, a message a kind of trouble; who carries it is not here."""
+
+from __future__ import annotations
+
+from tidegate.errors import HeldError
+
+#: Slack cuts a message at 4,000 characters.
+_LONGEST = 3000
+
+
+def failure(dag_id: str, task_id: str, run_id: str, error: BaseException | None) -> str:
+    """Tell that a task has failed for good, or that a gate holds a batch, with what to do next."""
+    if isinstance(error, HeldError):
+        return _clip(f"HELD: {dag_id}, run {run_id}. {error}")
+    reason = f"{type(error).__name__}: {error}" if error else "it was ended from outside, or lost its machine"
+    return _clip(
+        f"FAILED: {dag_id}, task {task_id}, run {run_id}. {reason}. Its log says more; clear it to run it again."
+    )
+
+
+def deadline(dag_id: str, run_id: str, patience: str) -> str:
+    """Tell that a run has not published within the time that its contract allows."""
+    return _clip(
+        f"LATE: {dag_id}, run {run_id}, has not published within {patience}. "
+        "Look at its tasks in Airflow: one waits, is tried again, or has failed."
+    )
+
+
+def _clip(text: str) -> str:
+    # A delivered value must not address anybody (<!channel>) or show as a link.
+    plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return plain if len(plain) <= _LONGEST else plain[: _LONGEST - 1] + "…"
