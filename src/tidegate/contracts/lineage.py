@@ -86,6 +86,10 @@ class Lineage:
             found += [t.name for t, _, refs in self._models if name in refs and t.name not in found]
         return sorted(found)
 
+    def refs(self, models: list[str]) -> list[tuple[str, list[str]]]:
+        """Return each of the models with those of them that it is built from."""
+        return [(t.name, sorted(refs & set(models))) for t, _, refs in self._models if t.name in models]
+
     def _texts(self, contract: Contract) -> Iterator[_Text]:
         yield from (text for text, sources, _ in self._models if (contract.schema, contract.table) in sources)
         yield from (text for text, inputs in self._transforms if contract.dataset in inputs)

@@ -46,13 +46,20 @@ def load(settings: Settings, dataset: str) -> Contract:
         UsageError: there is no contract of that name.
         ContractError: the file is not a valid contract.
     """
+    return load_file(contract_file(settings, dataset), settings.home / "contracts")
+
+
+def contract_file(settings: Settings, dataset: str) -> Path:
+    """Return the path of a dataset's contract.
+
+    Raises:
+        UsageError: there is no contract of that name.
+    """
     path = settings.project / "schemas" / f"{dataset}{SUFFIX}"
     if not _NAME.match(dataset) or not path.is_file():
         known = ", ".join(found.name.removesuffix(SUFFIX) for found in files(settings)) or "none"
-        raise UsageError(
-            f"no dataset {dataset!r}: schemas/ has contracts for {known}; add schemas/NAME{SUFFIX}"
-        )
-    return load_file(path, settings.home / "contracts")
+        raise UsageError(f"no dataset {dataset!r}: schemas/ has {known}; add schemas/NAME{SUFFIX}")
+    return path
 
 
 def load_all(settings: Settings) -> list[Contract]:

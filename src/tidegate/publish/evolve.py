@@ -12,6 +12,7 @@ import structlog
 
 from tidegate.contracts import Contract, ddl
 from tidegate.contracts.evolution import Breach, Layout, Shape, Step, plan
+from tidegate.contracts.house import Finding
 from tidegate.contracts.lineage import Lineage
 from tidegate.contracts.model import LINEAGE_COLUMNS, version_number
 from tidegate.errors import ContractError
@@ -111,6 +112,22 @@ def pending(connection: Connection, contract: Contract) -> Pending | None:
         return Pending(published, (), ())
     steps, breaches = plan(there, wanted)
     return Pending(published, tuple(steps), tuple(breaches))
+
+
+def findings(connection: Connection, contract: Contract) -> list[Finding]:
+    """Hold the published table against its contract; a change that publishing will make is no finding."""
+    waiting = pending(connection, contract)
+    if waiting is None or waiting.done(contract):
+        return []
+    sentence = None
+    if waiting.breaches:
+        sentence = refusal(contract, waiting)
+    elif waiting.steps and waiting.published == contract.version:
+        sentence = unversioned(contract, waiting)
+    if sentence is None:
+        return []
+    place, _, words = sentence.partition(": ")
+    return [Finding(place, words)]
 
 
 def layout_of(connection: Connection, schema: str, name: str) -> Layout | None:
