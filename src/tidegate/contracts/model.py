@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,11 +87,19 @@ class Partitioning:
     columns: tuple[str, ...]
     grain: Grain | None
 
+    @property
+    def form(self) -> str:
+        """The calendar partitions' names, as a strftime format."""
+        assert self.grain is not None
+        return {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}[self.grain]
+
     def of_instant(self, instant: datetime | date) -> str:
         """Name the partition of a data interval that starts at `instant`."""
-        formats = {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}
-        assert self.grain is not None
-        return instant.strftime(formats[self.grain])
+        return instant.strftime(self.form)
+
+    def start_of(self, partition: str) -> datetime:
+        """Return the instant (UTC) that the partition of that name starts at; ValueError if it names none."""
+        return datetime.strptime(partition, self.form).replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
