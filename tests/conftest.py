@@ -23,12 +23,17 @@ from tidegate.stores import migrate
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 OWNER, PASSWORD, TEMPLATE = "tidegate", "tidegate-test", "warehouse_template"
-FAST_AND_LOSSY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
+FAST_AND_LOSSY = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "128MB",
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> Iterator[None]:
-    """Hide the developer's own stack from the tests: no variable of tidegate, Airflow or libpq gets through."""
+    """Hide the developer's own stack: no variable of tidegate, Airflow or libpq gets through."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("TIDEGATE_", "AIRFLOW_", "PG", "SPARK_", "DBT_")):
@@ -46,7 +51,7 @@ def _fresh_settings() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def reachable_folder() -> Iterator[Path]:
-    """A folder that PostgreSQL's own user can enter too, which pytest's (mode 0700) cannot be when root runs it."""
+    """A folder that PostgreSQL's own user can enter too; pytest's are closed to it when root runs them."""
     folder = Path(tempfile.mkdtemp(prefix="tidegate-test-")).resolve()
     folder.chmod(0o711)
     yield folder
@@ -72,7 +77,7 @@ def postgres(reachable_folder: Path) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def warehouse(postgres: PostgresServer) -> Iterator[str]:
-    """Address of a fresh migrated database, owned by an ordinary user as in the real stack; dropped afterwards."""
+    """Address of a fresh migrated database, owned by an ordinary user; dropped afterwards."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres.dsn(), autocommit=True) as connection:
         ensure_database(connection, name, OWNER, TEMPLATE)
@@ -82,7 +87,7 @@ def warehouse(postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def settings(warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings of this checkout with a home and a warehouse of their own; `get_settings()` and subprocesses agree."""
+    """Settings with a home and a warehouse of their own; `get_settings()` and subprocesses agree."""
     monkeypatch.setenv("TIDEGATE_PROJECT", str(CHECKOUT))
     monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", warehouse)

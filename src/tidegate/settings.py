@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     )
 
     postgres_bin: Path | None = Field(
-        default=None, description="Folder with initdb and pg_ctl; found when empty."
+        default=None, description="Folder with initdb and postgres; found when empty."
     )
     airflow_parallelism: int = Field(default=4, ge=1, description="Tasks that run at once.")
     duckdb_memory: str = Field(

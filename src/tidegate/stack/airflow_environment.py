@@ -62,8 +62,10 @@ def passwords_file(settings: Settings) -> Path:
 
 
 def passwords(settings: Settings) -> str:
-    """Return that file's text."""
-    return json.dumps({settings.airflow_username: Secrets.load(settings.home).airflow_admin_password}) + "\n"
+    """Return that file's text: the password of the settings, else the generated one."""
+    own = settings.airflow_password
+    password = own.get_secret_value() if own else Secrets.load(settings.home).airflow_admin_password
+    return json.dumps({settings.airflow_username: password}) + "\n"
 
 
 def _section(name: str, options: dict[str, str]) -> dict[str, str]:

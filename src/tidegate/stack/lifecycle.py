@@ -72,7 +72,8 @@ def up(settings: Settings, say: Say) -> Settings:
                 )
         if here.airflow:
             ours["airflow_url"] = f"http://{LOOPBACK}:{supervisor.port_for(API, BASE_PORTS[API])}"
-            ours["airflow_password"] = Secrets.load(settings.home).airflow_admin_password
+            if "airflow_password" not in addresses.external(settings):
+                ours["airflow_password"] = Secrets.load(settings.home).airflow_admin_password
         if here.spark:
             ours["spark_remote"] = f"sc://{LOOPBACK}:{supervisor.port_for(SAIL, BASE_PORTS[SAIL])}"
         # Before Airflow starts: its tasks read their addresses there.

@@ -56,16 +56,18 @@ class PostgresServer:
     """A server on loopback whose data lie in `directory`; every connection needs a SCRAM password.
 
     `password` is the superuser's. `settings` win over TUNING (a test's server passes `fsync: off`).
-    `user` is the account that the server runs as when root starts it.
+    `user` is the account that the server runs as when root starts it; `programs_in` names the folder of the
+    programs to use instead of the newest that fit.
     """
 
     directory: Path
     password: str = field(repr=False)
     log: Path
     port: int = 0
-    binaries: Binaries | None = None
+    programs_in: Path | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     user: str | None = field(default_factory=postgres_binaries.account)
+    _programs: Binaries | None = field(default=None, init=False, repr=False)
 
     def is_made(self) -> bool:
         """Return whether the directory holds a whole cluster: it is named only after `initdb` has ended."""
@@ -79,15 +81,10 @@ class PostgresServer:
 
     def programs(self) -> Binaries:
         """Return the programs that fit the directory; raises StackError when the machine has none."""
-        if self.binaries is None:
-            self.binaries = postgres_binaries.find(major=self.made_by())
-        made_by = self.made_by()
-        if made_by not in (None, self.binaries.major):
-            raise StackError(
-                f"{self.directory} was made by PostgreSQL {made_by}; {self.binaries.folder} holds "
-                f"{self.binaries.version}. Set TIDEGATE_POSTGRES_BIN to the folder of version {made_by}."
-            )
-        return self.binaries
+        if self._programs is None:
+            made_by = self.made_by()
+            self._programs = postgres_binaries.find(self.programs_in, major=made_by)
+        return self._programs
 
     def make(self) -> None:
         """Run `initdb` beside the directory's place and move the finished cluster there in one step."""
@@ -192,6 +189,24 @@ class PostgresServer:
             time.sleep(0.02)
         return process
 
+    def takes_password(self) -> bool:
+        """Return whether the running server knows the superuser by this password."""
+        import psycopg
+
+        try:
+            psycopg.connect(self.dsn()).close()
+        except psycopg.OperationalError as refused:
+            if "password authentication failed" in str(refused):
+                return False
+            raise
+        return True
+
+    def reset_password(self) -> None:
+        """Set the superuser's password in the stopped server's directory, where no old one is asked for."""
+        self._run(
+            "postgres", "--single", "-D", str(self.directory), "postgres", said=self._password_statement()
+        )
+
     def stop(self, patience: float = 30) -> None:
         """Disconnect clients, write a checkpoint, end; only the server of this directory is touched."""
         process = self.running()
@@ -216,7 +231,11 @@ class PostgresServer:
         except (psutil.Error, OSError):
             return False
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def _password_statement(self) -> str:
+        quoted = self.password.replace("'", "''")
+        return f"ALTER ROLE {SUPERUSER} PASSWORD '{quoted}'\n"
+
+    def _run(self, program: str, *arguments: str, said: str = "") -> None:
         command = [str(self.programs().folder / program), *arguments]
         environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
         done = subprocess.run(
@@ -225,6 +244,7 @@ class PostgresServer:
             extra_groups=[] if self.user else None,
             cwd="/",
             env=environment,
+            input=said,
             capture_output=True,
             text=True,
             check=False,

@@ -36,23 +36,24 @@ def find(named: Path | None = None, *, major: int | None = None) -> Binaries:
     `major` asks for the version that an existing data directory was made by. Raises StackError with the
     command to type when there is none.
     """
-    if named is not None:
-        candidates = [found for found in [_look(named)] if found]
-        if not candidates:
-            raise StackError(
-                f"TIDEGATE_POSTGRES_BIN names {named}, where there is no `initdb` and `postgres`. "
-                "Name the folder that holds them, or leave it empty to have them found."
-            )
-    else:
-        candidates = [found for folder in _folders() if (found := _look(folder))]
+    candidates = all_of(named)
     fitting = [b for b in candidates if b.major >= OLDEST and major in (None, b.major)]
     if fitting:
-        return max(fitting, key=lambda b: [int(part) for part in re.findall(r"\d+", b.version)])
+        return fitting[0]
     seen = ", ".join(f"{b.version} in {b.folder}" for b in candidates) or "none"
     wanted = (
         f"PostgreSQL {major} (which made the data directory)" if major else f"PostgreSQL {OLDEST} or newer"
     )
-    raise StackError(f"no {wanted} on this machine (found: {seen}). Type: {_install_command(major)}")
+    where = f"in {named}, which TIDEGATE_POSTGRES_BIN names" if named else "on this machine"
+    remedy = "Name the folder of its `initdb` and `postgres`" if named else f"Type: {_install_command(major)}"
+    raise StackError(f"no {wanted} {where} (found: {seen}). {remedy}")
+
+
+def all_of(named: Path | None = None) -> list[Binaries]:
+    """Return every PostgreSQL on this machine, newest first, or only that of the folder `named`."""
+    folders = [named] if named else _folders()
+    found = {binaries.folder: binaries for folder in folders if (binaries := _look(folder))}
+    return sorted(found.values(), key=lambda b: [int(part) for part in b.version.split(".")], reverse=True)
 
 
 def account() -> str | None:

@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tidegate.errors import StackError
 from tidegate.settings import Settings
-from tidegate.stack import addresses, warehouse
+from tidegate.stack import addresses, postgres_binaries
 from tidegate.stack.airflow_environment import airflow_environment
 
 LIBPQ = {
@@ -48,8 +48,8 @@ def shell_environment(settings: Settings) -> dict[str, str]:
 def psql(settings: Settings, arguments: list[str]) -> None:
     """Become psql, connected to the warehouse; does not return."""
     environment = {**os.environ, **libpq_environment(settings)}
-    beside = warehouse.server_of(settings).programs().folder / "psql" if not settings.postgres_bin else None
-    candidates = [beside, settings.postgres_bin and settings.postgres_bin / "psql", shutil.which("psql")]
+    beside = [found.folder / "psql" for found in postgres_binaries.all_of(settings.postgres_bin)]
+    candidates = [*beside, shutil.which("psql")]
     for program in candidates:
         if program and os.access(program, os.X_OK):
             os.execve(program, [str(Path(program)), *arguments], environment)  # noqa: S606 no shell is meant

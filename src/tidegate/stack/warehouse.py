@@ -13,7 +13,7 @@ from tidegate.errors import StackError
 from tidegate.settings import Settings
 from tidegate.stack import postgres_binaries
 from tidegate.stack.home import Home
-from tidegate.stack.port import is_free
+from tidegate.stack.port import LOOPBACK, is_free
 from tidegate.stack.postgres import TUNING, PostgresServer
 from tidegate.stack.postgres_databases import ensure_databases
 from tidegate.stack.secret import Secrets
@@ -27,10 +27,9 @@ SYSTEM_FOLDER = Path("/var/lib/tidegate")
 def server_of(settings: Settings) -> PostgresServer:
     """Return the server of this checkout, started or not; nothing is made or asked yet."""
     home = Home(settings.home)
-    server = PostgresServer((settings.home / NAME).resolve(), "", home.logs / f"{NAME}.log")
-    if settings.postgres_bin:
-        server.binaries = postgres_binaries.find(settings.postgres_bin)
-    return server
+    return PostgresServer(
+        (settings.home / NAME).resolve(), "", home.logs / f"{NAME}.log", programs_in=settings.postgres_bin
+    )
 
 
 def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
@@ -41,16 +40,21 @@ def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
     _set_aside_unfinished(server, supervisor)
     configuration = hashlib.sha256(repr(sorted(TUNING.items())).encode()).hexdigest()[:16]
     running = server.running()
-    if running:
-        remembered = supervisor.memory.processes.get(NAME)
-        if remembered and remembered.pid == running.pid and remembered.configuration == configuration:
-            supervisor.say(f"{NAME}: already running on 127.0.0.1:{server.port} (pid {running.pid})")
-            supervisor.memory.ports[NAME] = server.port
-            ensure_databases(server, _owners(settings))
-            return server
-        supervisor.say(f"{NAME}: a server of this folder runs with another configuration, restarted")
+    remembered = supervisor.memory.processes.get(NAME)
+    if running and remembered and (remembered.pid, remembered.configuration) == (running.pid, configuration):
+        supervisor.say(f"{NAME}: already running on {LOOPBACK}:{server.port} (pid {running.pid})")
+    else:
+        if running:
+            supervisor.say(f"{NAME}: runs with a configuration that is not the present one, starting it anew")
+            server.stop()
+        _start(server, configuration, supervisor)
+    if not server.takes_password():
+        supervisor.say(
+            f"{NAME}: its data know another password than secrets.json, setting the one of the file"
+        )
         server.stop()
-    _start(server, configuration, supervisor)
+        server.reset_password()
+        _start(server, configuration, supervisor)
     ensure_databases(server, _owners(settings))
     return server
 
@@ -90,7 +94,7 @@ def _start(server: PostgresServer, configuration: str, supervisor: Supervisor) -
             if attempt == 3 or is_free(server.port):
                 raise
     supervisor.remember(NAME, process, configuration)
-    notes.append(f"started on 127.0.0.1:{server.port} (pid {process.pid})")
+    notes.append(f"started on {LOOPBACK}:{server.port} (pid {process.pid})")
     supervisor.say(f"{NAME}: {', '.join(notes)}")
 
 
@@ -108,18 +112,18 @@ def _make_place(settings: Settings, supervisor: Supervisor) -> None:
     """Where PostgreSQL's user cannot enter root's checkout, keep the data where it can and link there."""
     user = postgres_binaries.account()
     place = settings.home / NAME
-    if user is None or _can_pass(user, settings.home):
-        return
     key = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
     target = SYSTEM_FOLDER / f"{settings.project.name}-{key}" / NAME
     if place.is_symlink() and place.readlink() == target:
         return
-    if place.is_symlink() or place.exists():
+    blocked = user is not None and not _can_pass(user, settings.home)
+    if place.is_symlink() or (blocked and place.exists()):
         moved = supervisor.home.archive(place)
         supervisor.say(f"{NAME}: {place} belongs to another checkout or user, moved to {moved}")
-    target.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    place.symlink_to(target)
-    supervisor.say(f"{NAME}: user {user} cannot enter {settings.home}, so its data lie in {target}")
+    if blocked:
+        target.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        place.symlink_to(target)
+        supervisor.say(f"{NAME}: user {user} cannot enter {settings.home}, so its data lie in {target}")
 
 
 def _can_pass(user: str, folder: Path) -> bool:

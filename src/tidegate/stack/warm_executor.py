@@ -14,7 +14,12 @@ from airflow.executors.local_executor import LocalExecutor
 HEAVY = (
     "airflow.sdk.execution_time.task_runner",
     "airflow.sdk.execution_time.supervisor",
-    "airflow.providers.standard.operators.python",
+    "airflow.providers.standard.decorators.python",
+    "airflow.providers.standard.operators.hitl",
+    "airflow.dag_processing.bundles.local",
+    "airflow.sdk.definitions.decorators",
+    "airflow.sdk.definitions.connection",
+    "airflow.sdk.definitions.asset.metadata",
     "numpy",
     "pandas",
     "pyarrow.parquet",

@@ -1,0 +1,85 @@
+"""All servers at once, started one time: Airflow answers, and a killed scheduler comes back."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from tests.stack.conftest import Stack
+
+from tidegate.stack.memory import Memory
+from tidegate.stack.secret import Secrets
+
+
+@pytest.fixture(scope="module")
+def whole(reachable_folder: Path) -> Iterator[Stack]:
+    stack = Stack(reachable_folder / "whole", {})
+    stack.up()
+    yield stack
+    stack.down()
+
+
+def test_every_server_runs_and_is_named_with_its_version(whole: Stack) -> None:
+    services = whole.status().services
+    assert {name: service.state for name, service in services.items()} == dict.fromkeys(services, "running")
+    assert all(service.version and service.pid for service in services.values())
+
+
+def test_a_second_up_starts_nothing(whole: Stack) -> None:
+    before = whole.status()
+    whole.up()
+    assert whole.status() == before
+    assert "started" not in whole.said
+
+
+def test_airflow_lets_in_whoever_has_the_generated_password(whole: Stack) -> None:
+    settings = whole.settings
+    assert settings.airflow_url
+    assert settings.airflow_password
+    login = {"username": settings.airflow_username, "password": settings.airflow_password.get_secret_value()}
+    with httpx.Client(base_url=settings.airflow_url, timeout=30) as client:
+        assert client.post("/auth/token", json={**login, "password": "wrong"}).status_code == 401
+        assert client.post("/auth/token", json=login).is_success
+
+
+def test_servers_listen_on_loopback_only(whole: Stack) -> None:
+    listening = {
+        connection.laddr.ip
+        for process in Memory.load(whole.home).processes.values()
+        for member in process.session()
+        for connection in member.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_no_secret_is_in_the_arguments_of_any_process(whole: Stack) -> None:
+    members = [m for process in Memory.load(whole.home).processes.values() for m in process.session()]
+    words = " ".join(word for member in members for word in member.cmdline())
+    assert "airflow" in words
+    assert [name for name, secret in vars(Secrets.load(whole.home)).items() if secret in words] == []
+
+
+def test_no_secret_is_in_any_log(whole: Stack) -> None:
+    text = "".join(log.read_text(errors="replace") for log in (whole.home / "logs").iterdir())
+    assert "scheduler" in text
+    assert [name for name, secret in vars(Secrets.load(whole.home)).items() if secret in text] == []
+
+
+def test_a_scheduler_killed_with_9_comes_back_and_its_workers_do_not_stay(whole: Stack) -> None:
+    scheduler = Memory.load(whole.home).processes["airflow-scheduler"]
+    others = {name: s.pid for name, s in whole.status().services.items() if name != "airflow-scheduler"}
+    workers = [member for member in scheduler.session() if member.pid != scheduler.pid]
+    leader = psutil.Process(scheduler.pid)
+    os.kill(scheduler.pid, signal.SIGKILL)
+    psutil.wait_procs([leader], timeout=30)  # giving back its memory takes a busy machine a while
+    whole.up()
+    assert f"pid {scheduler.pid} is gone" in whole.said
+    after = whole.status().services
+    assert after["airflow-scheduler"].state == "running"
+    assert {name: after[name].pid for name in others} == others
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert alive == []
