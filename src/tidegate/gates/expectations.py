@@ -87,10 +87,10 @@ def judge_table(
             raise ContractError(f"suite {suite.name} of {table} is empty: a gate without a rule cannot pass anything")
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
+    url = _in_schema(warehouse_url(settings), schema)
+    source = context.data_sources.add_postgres("warehouse", connection_string=url, create_temp_table=False)
     try:
-        url = warehouse_url(settings).replace("postgresql://", "postgresql+psycopg://", 1)
-        source = context.data_sources.add_postgres("warehouse", connection_string=url, create_temp_table=False)
-        asset = source.add_table_asset(table, table_name=table, schema_name=schema)
+        asset = source.add_table_asset(table, table_name=table)
         batch = asset.add_batch_definition_whole_table("whole").get_batch()
         verdicts: list[Verdict] = []
         evidence: list[Evidence] = []
@@ -109,7 +109,16 @@ def judge_table(
     except GreatExpectationsError as error:
         raise ContractError(f"Great Expectations cannot judge {schema}.{table}: {error}") from error
     finally:
-        context.data_sources.delete("warehouse")
+        # GX keeps its connections open otherwise, for as long as the process lives.
+        source.get_execution_engine().close()
+
+
+def _in_schema(url: str, schema: str) -> str:
+    """Return the address for SQLAlchemy, with `schema` as the place where bare table names are looked up."""
+    from sqlalchemy import make_url
+
+    address = make_url(url).set(drivername="postgresql+psycopg")
+    return address.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
 
 
 def _judge(context: Any, batch: Any, suite: Suite) -> tuple[list[Verdict], dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +129,3 @@ def _copy(packed: IO[bytes], plain: IO[bytes]) -> tuple[int, bytes]:
         newlines += chunk.count(b"\n")
         last = chunk[-1:]
     return newlines, last
-
-
-def discard(spool: Path) -> None:
-    """Remove our own working copies; what the sender delivered is never touched."""
-    shutil.rmtree(spool, ignore_errors=True)

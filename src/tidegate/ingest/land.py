@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,10 @@ from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Verdict
 from tidegate.ingest import check, quarantine
-from tidegate.ingest.delivery import Delivery, discard, receive
+from tidegate.ingest.delivery import Delivery, receive
 from tidegate.ingest.sift import Sifted, partitions, sift
 from tidegate.ingest.sources import fetch
+from tidegate.ingest.spool import spool
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect, exclusive
 
@@ -42,49 +42,60 @@ def land(settings: Settings, contract: Contract, partition: str | None = None, f
         UnavailableError: the warehouse, the landing area or the disk cannot be used at the moment.
     """
     source = contract.sources[0] if contract.sources else None
-    spool = settings.home / "spool" / f"{contract.dataset}-{uuid.uuid4().hex[:12]}"
     try:
-        if contract.partitioning is None and partition not in (None, WHOLE):
-            raise UsageError(f"{contract.dataset} has no partitions: leave --partition away")
-        if contract.partitioning is not None and partition is not None:
-            check.partition_condition(contract, partition)
-        if file is not None:
-            delivery = Delivery((receive(file, str(file), spool / "in"),))
-        elif source is None:
-            raise UsageError(f"{contract.reference} names no server to fetch from: hand the file over with --file")
-        elif contract.partitioning is not None and partition is None:
-            raise UsageError(f"{contract.dataset} is delivered by partition: say which with --partition")
-        else:
-            delivery = fetch(settings, contract, source, partition or WHOLE, spool / "in")
-        chosen = partition or _only_partition(settings, contract, source, delivery, spool)
-        batch_id = identify(contract, chosen, delivery)
-        with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
-            known = ledger.find_batch(connection, batch_id)
-            if known is not None:
-                log.info("batch is known", dataset=contract.dataset, batch_id=batch_id, state=known.state)
-                return known
-            connection.commit()
-            with ledger.timed(settings, batch_id, "land") as timing:
-                sifted = sift(contract, source, delivery, chosen, spool / "work", settings.duckdb_memory)
-                timing.rows = sifted.delivered
-                url = _keep(settings, contract, chosen, batch_id, sifted.parquet)
-                batch = _batch(contract, chosen, batch_id, delivery, sifted, url)
-                ledger.record_batch(connection, batch)
-                quarantine.record(connection, batch, sifted.refused)
-                verdict = judge_refused(contract, batch)
-                ledger.record_verdicts(connection, batch_id, contract.dataset, chosen, [verdict])
-                connection.commit()
-            log.info(
-                "batch landed", dataset=contract.dataset, batch_id=batch_id, partition=chosen,
-                delivered=sifted.delivered, refused=len(sifted.refused),
-            )  # fmt: skip
-            return batch
+        with spool(settings.home, contract.dataset) as folder:
+            delivery = _receive(settings, contract, source, partition, file, folder / "in")
+            chosen = partition or _only_partition(settings, contract, source, delivery, folder)
+            return _take_in(settings, contract, source, chosen, delivery, folder / "work")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UnavailableError(f"no space left for {contract.dataset}: free some and run this again; nothing was published") from error
+            raise UnavailableError(
+                f"no space left for {contract.dataset}: free some and run this again; nothing was published"
+            ) from error
         raise
-    finally:
-        discard(spool)
+
+
+def _receive(
+    settings: Settings, contract: Contract, source: Source | None, partition: str | None, file: Path | None, into: Path
+) -> Delivery:
+    if contract.partitioning is None and partition not in (None, WHOLE):
+        raise UsageError(f"{contract.dataset} has no partitions: leave --partition away")
+    if contract.partitioning is not None and partition is not None:
+        check.partition_condition(contract, partition)
+    if file is not None:
+        return Delivery((receive(file, str(file), into),))
+    if source is None:
+        raise UsageError(f"{contract.reference} names no server to fetch from: hand the file over with --file")
+    if contract.partitioning is not None and partition is None:
+        raise UsageError(f"{contract.dataset} is delivered by partition: say which with --partition")
+    return fetch(settings, contract, source, partition or WHOLE, into)
+
+
+def _take_in(
+    settings: Settings, contract: Contract, source: Source | None, partition: str, delivery: Delivery, work: Path
+) -> Batch:
+    batch_id = identify(contract, partition, delivery)
+    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+        known = ledger.find_batch(connection, batch_id)
+        if known is not None:
+            log.info("batch is known", dataset=contract.dataset, batch_id=batch_id, state=known.state)
+            return known
+        connection.commit()
+        with ledger.timed(settings, batch_id, "land") as timing:
+            sifted = sift(contract, source, delivery, partition, work, settings.duckdb_memory)
+            timing.rows = sifted.delivered
+            url = keep(settings, contract, partition, batch_id, sifted.parquet)
+            batch = _batch(contract, partition, batch_id, delivery, sifted, url)
+            ledger.record_batch(connection, batch)
+            quarantine.record(connection, batch, sifted.refused)
+            verdict = judge_refused(contract, batch)
+            ledger.record_verdicts(connection, batch_id, contract.dataset, partition, [verdict])
+            connection.commit()
+        log.info(
+            "batch landed", dataset=contract.dataset, batch_id=batch_id, partition=partition,
+            delivered=sifted.delivered, refused=len(sifted.refused),
+        )  # fmt: skip
+        return batch
 
 
 def identify(contract: Contract, partition: str, delivery: Delivery) -> str:
@@ -109,7 +120,7 @@ def _only_partition(
     )
 
 
-def _keep(settings: Settings, contract: Contract, partition: str, batch_id: str, parquet: Path) -> str:
+def keep(settings: Settings, contract: Contract, partition: str, batch_id: str, parquet: Path) -> str:
     """Put the Parquet file where it stays; a file of that name from a run cut short is the same file."""
     from upath import UPath
 

@@ -1,0 +1,51 @@
+"""A folder for the working copies of one delivery: gone when the work ends, swept up later when the process was killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_LOCK = "lock"
+
+
+@contextmanager
+def spool(home: Path, dataset: str) -> Iterator[Path]:
+    """Give a fresh folder under `home` for the length of the block; first remove those that the dead left behind.
+
+    A folder belongs to the process that holds its lock file: the kernel lets go of it when the process ends,
+    however it ends.
+    """
+    root = home / "spool"
+    root.mkdir(parents=True, exist_ok=True)
+    with (home / "spool.lock").open("w") as gate:
+        # No folder is swept between being made and being locked.
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        _sweep(root)
+        folder = root / f"{dataset}-{uuid.uuid4().hex[:12]}"
+        folder.mkdir()
+        lock = (folder / _LOCK).open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+
+
+def _sweep(root: Path) -> None:
+    for folder in root.iterdir():
+        # One that vanishes meanwhile has ended its work; one without a lock file died before it had any.
+        with suppress(FileNotFoundError):
+            handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            except BlockingIOError:
+                pass
+            finally:
+                os.close(handle)

@@ -1,0 +1,72 @@
+"""Runs work in a forked child that kills itself with SIGKILL just before its N-th effect on the world.
+
+An effect is a statement or commit sent to PostgreSQL, a COPY, or a file given its final name. So every boundary
+between two steps is met, and every boundary inside them, without a hook in the code under test.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SURVIVED, FAILED = 0, 70
+
+
+def run(work: Callable[[], Any], die_before: int | None = None) -> tuple[int, int]:
+    """Fork, do `work`, and return (signal or exit status, number of effects counted)."""
+    counted, counter = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(counted)
+        status = FAILED
+        try:
+            effects = _count(die_before, counter)
+            work()
+            status = SURVIVED
+            os.write(counter, b"%d" % effects[0])
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+    os.close(counter)
+    _, wait = os.waitpid(child, 0)
+    seen = os.read(counted, 32)
+    os.close(counted)
+    ended = os.WTERMSIG(wait) if os.WIFSIGNALED(wait) else os.WEXITSTATUS(wait)
+    return ended, int(seen or b"0")
+
+
+def _count(die_before: int | None, counter: int) -> list[int]:
+    """Wrap every effect so that it is counted, and death comes before the chosen one."""
+    import adbc_driver_manager.dbapi as adbc
+    import psycopg
+
+    effects = [0]
+
+    def wrap(owner: type, name: str) -> None:
+        original = getattr(owner, name)
+
+        def counted(*arguments: Any, **keywords: Any) -> Any:
+            effects[0] += 1
+            if effects[0] == die_before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments, **keywords)
+
+        setattr(owner, name, counted)
+
+    for owner, name in (
+        (psycopg.Cursor, "execute"),
+        (psycopg.Cursor, "executemany"),
+        (psycopg.Connection, "commit"),
+        (adbc.Cursor, "adbc_ingest"),
+        (adbc.Connection, "commit"),
+        (Path, "replace"),
+    ):
+        wrap(owner, name)
+    return effects
