@@ -198,6 +198,8 @@ def _decide(settings: Settings, batch_id: str, action: str, state: str, by: str,
         batch = ledger.get_batch(connection, batch_id)
         if batch.state != "held":
             raise UsageError(f"batch {batch.batch_id} is {batch.state}, not held: there is nothing to {action}")
+        # What was read opened a transaction; inside it, the decision would fall with it when the lock is let go.
+        connection.commit()
         with connection.transaction():
             if state == "rejected":
                 connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA archive").format(table("staging", batch.table)))
