@@ -14,7 +14,7 @@ import typer
 from tidegate import commands
 from tidegate.errors import TidegateError, UsageError
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+FAILED, MISUSED = 1, 2
 
 
 def build() -> typer.Typer:
@@ -35,6 +35,8 @@ def build() -> typer.Typer:
         pass
 
     for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda found: found.name):
+        if module.name.startswith("_"):
+            continue  # shared by commands, none itself
         importlib.import_module(f"{commands.__name__}.{module.name}").register(app)
     return app
 
@@ -49,6 +51,3 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         sys.stderr.write(f"tidegate: {error}\n")
         sys.exit(MISUSED if isinstance(error, UsageError) else FAILED)
-    except KeyboardInterrupt:
-        sys.stderr.write("tidegate: interrupted; the same command can be run again.\n")
-        sys.exit(INTERRUPTED)

@@ -112,6 +112,7 @@ def test_an_up_killed_during_initdb_can_be_run_again(stack: Stack) -> None:
         stdout=subprocess.DEVNULL,
     ) as first:
         while not list(stack.home.glob("postgres.making-*/cluster/*")):
+            assert first.poll() is None
             time.sleep(0.005)
         first.kill()
     stack.up()
