@@ -163,6 +163,18 @@ def record_decision(connection: Connection, subject: str, action: str, decided_b
     )
 
 
+def decisions_on(connection: Connection, subject: str) -> list[dict[str, Any]]:
+    """Return what people decided about a batch or build, in order."""
+    query = "SELECT action, decided_by, why, decided_at FROM ops.decision WHERE subject = %s ORDER BY decision_id"
+    return connection.execute(query, [subject]).fetchall()
+
+
+def steps_of(connection: Connection, subject: str) -> list[dict[str, Any]]:
+    """Return the steps that ended for a batch or build, in order."""
+    query = "SELECT step, started_at, seconds, row_count, note FROM ops.step WHERE subject = %s ORDER BY step_id"
+    return connection.execute(query, [subject]).fetchall()
+
+
 class Timing:
     """Rows and a note that a step leaves while it runs."""
 

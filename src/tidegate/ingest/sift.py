@@ -220,13 +220,16 @@ class _Sieve:
         return Sifted(self.target, accepted + len(refused), accepted, refused)
 
     def _record(self, laid: Laid) -> str:
+        """Return the record as delivered, as JSON; NUL is spelled out, for PostgreSQL's jsonb cannot hold it."""
         if laid.lines and "line" not in {c.name for c in self.contract.columns} and laid.check != "false":
-            return "CAST(to_json({'line': line}) AS VARCHAR)"
-        pairs = ", ".join(
-            f"{literal(name)}: {text if text is not None else f'CAST({typed} AS VARCHAR)'}"
-            for name, (text, typed) in laid.values.items()
-        )
-        return f"CAST(to_json({{{pairs}}}) AS VARCHAR)"
+            texts = {"line": "line"}
+        else:
+            texts = {
+                name: text if text is not None else f"CAST({typed} AS VARCHAR)"
+                for name, (text, typed) in laid.values.items()
+            }
+        pairs = (f"{literal(name)}: replace({text}, chr(0), '\\u0000')" for name, text in texts.items())
+        return f"CAST(to_json({{{', '.join(pairs)}}}) AS VARCHAR)"
 
     def _refuse_duplicates(self, columns: tuple[str, ...], rule: int) -> None:
         """Keep the first row of each key, refuse those after it."""
@@ -259,7 +262,7 @@ class _Sieve:
     def _unreadable(self, readings: list[Reading]) -> Iterator[Refused]:
         for laid, reading in zip(self.laid, readings, strict=True):
             for found in reading.unreadable:
-                record = _visible(json.dumps({"line": found.text}))
+                record = json.dumps({"line": found.text.replace("\0", "\\u0000")})
                 yield Refused(laid.file.name, found.line, found.column, None, "structure", found.expected, record)
 
     def _broken(
@@ -272,13 +275,8 @@ class _Sieve:
                 self.laid[number].file.name,
                 readings[number].starts[place],
                 column,
-                value.replace("\0", "\\u0000") if value is not None else None,
+                value,
                 kind,
                 expected,
-                _visible(record),
+                record,
             )
-
-
-def _visible(document: str) -> str:
-    """Spell NUL out in a JSON text: PostgreSQL's jsonb cannot hold it."""
-    return document.replace("\\u0000", "\\\\u0000")
