@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import (
@@ -18,11 +18,11 @@ from airflow.sdk import (
 from tidegate.contracts import Contract
 from tidegate.contracts.model import WHOLE
 
-#: Grain → when its partitions end, how they are named, how long the longest is.
+#: Grain → when its partitions end, and how long the longest is.
 _GRAIN = {
-    "day": ("@daily", "%Y-%m-%d", timedelta(days=1)),
-    "month": ("@monthly", "%Y-%m", timedelta(days=31)),
-    "year": ("@yearly", "%Y", timedelta(days=366)),
+    "day": ("@daily", timedelta(days=1)),
+    "month": ("@monthly", timedelta(days=31)),
+    "year": ("@yearly", timedelta(days=366)),
 }
 _CALENDAR = {
     timedelta(hours=1): "@hourly",
@@ -48,8 +48,10 @@ def by_contract(contract: Contract) -> Any:
     if contract.partitioning is not None:
         if contract.partitioning.grain is None:
             return None
-        cron, form, _ = _GRAIN[contract.partitioning.grain]
-        return CronPartitionTimetable(cron, timezone="UTC", run_offset=-1, key_format=form)
+        cron, _ = _GRAIN[contract.partitioning.grain]
+        return CronPartitionTimetable(
+            cron, timezone="UTC", run_offset=-1, key_format=contract.partitioning.form
+        )
     if contract.frequency is None:
         return None
     if (cron := _CALENDAR.get(contract.frequency, "")) != "":
@@ -65,9 +67,9 @@ def end_of(contract: Contract) -> datetime | None:
     last = contract.sources[0].options.get("lastPartition") if contract.sources else None
     if last is None or contract.partitioning is None or contract.partitioning.grain is None:
         return None
-    _, form, longest = _GRAIN[contract.partitioning.grain]
+    _, longest = _GRAIN[contract.partitioning.grain]
     # Due at the end of that partition, and before the end of the next one.
-    return datetime.strptime(str(last), form).replace(tzinfo=UTC) + longest
+    return contract.partitioning.start_of(str(last)) + longest
 
 
 def on_any(datasets: list[str]) -> Any:

@@ -1,0 +1,72 @@
+"""What there is to do: deliveries in the inbox that the ledger has not seen to their end."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.contracts import Contract, load_all
+from tidegate.contracts.model import WHOLE
+from tidegate.gates import ledger
+from tidegate.ingest.sources.local import PARTITION, available
+from tidegate.settings import Settings
+from tidegate.stores.postgres import connect
+
+#: A batch in another state was cut short on its way.
+_SETTLED = ("published", "held", "rejected", "superseded", "undone")
+
+
+@dataclass(frozen=True)
+class Due:
+    """The partitions of one dataset that wait in the inbox, and the datasets that its rows refer to."""
+
+    contract: Contract
+    partitions: tuple[str, ...]
+    refers_to: frozenset[str]
+
+
+def due(settings: Settings) -> list[Due]:
+    """Return what waits in the inbox, by the content of its files: a delivery seen before is not due."""
+    contracts = {
+        contract.dataset: contract
+        for contract in load_all(settings)
+        if contract.schema == "raw" and contract.sources and contract.sources[0].type == "local"
+    }
+    with connect(settings) as connection:
+        settled = {
+            (batch.dataset, batch.partition, batch.contract_version, batch.source_sha256)
+            for state in _SETTLED
+            for batch in ledger.batches(connection, state=state)
+        }
+    found = []
+    for contract in contracts.values():
+        partitions = tuple(
+            partition
+            for partition, content in _delivered(settings, contract).items()
+            if (contract.dataset, partition, contract.version, content) not in settled
+        )
+        refers_to = {column.references.split(".")[0] for column in contract.columns if column.references}
+        if partitions:
+            others = frozenset(refers_to & contracts.keys() - {contract.dataset})
+            found.append(Due(contract, partitions, others))
+    return found
+
+
+def _delivered(settings: Settings, contract: Contract) -> dict[str, str]:
+    """Return the content hash of what the inbox holds, by partition, as a delivery's hash is made."""
+    source = contract.sources[0]
+    names = available(settings, source) if contract.partitioning else [WHOLE]
+    delivered = {}
+    for name in names:
+        location = source.location.replace(PARTITION, name)
+        hashes = sorted(_hash(path) for path in settings.inbox_path.glob(location))
+        if hashes:
+            joined = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+            delivered[name] = hashes[0] if len(hashes) == 1 else joined
+    return delivered
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
