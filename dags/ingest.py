@@ -25,13 +25,9 @@ AT_ONCE = 2
 
 def ingest(contract: Contract) -> None:
     """Make the DAG that takes the contract's dataset in."""
-    params = {
-        "file": Param(None, type=["null", "string"], description="Take this file in instead of the source's.")
-    }
+    params = {"file": Param(None, type=["null", "string"], description="Take this file in instead of the source's.")}
     if contract.partitioning:
-        params["partition"] = Param(
-            None, type=["null", "string"], description="The run's partition key when empty."
-        )
+        params["partition"] = Param(None, type=["null", "string"], description="The run's partition key when empty.")
 
     @dag(
         dag_id=PREFIX + contract.dataset,

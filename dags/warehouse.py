@@ -142,9 +142,7 @@ def publish(build_id: str) -> str:
 def unreadable(manifest: Path) -> None:
     """Make a DAG that says that there is no manifest: the models cannot be known without it."""
 
-    @dag(
-        dag_id="warehouse", schedule=None, doc_md=__doc__, tags=["warehouse", "broken"], **policy("analytics")
-    )
+    @dag(dag_id="warehouse", schedule=None, doc_md=__doc__, tags=["warehouse", "broken"], **policy("analytics"))
     def flow() -> None:
         read_models(str(manifest))
 

@@ -11,7 +11,9 @@ with engine.connect() as connection:
     connection.execute(text("SELECT pg_advisory_lock(hashtextextended('tidegate migrations', 0))"))
     connection.execute(text("CREATE SCHEMA IF NOT EXISTS ops"))
     connection.commit()
-    context.configure(connection=connection, version_table="migration", version_table_schema="ops", transaction_per_migration=True)
+    context.configure(
+        connection=connection, version_table="migration", version_table_schema="ops", transaction_per_migration=True
+    )
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()

@@ -88,9 +88,7 @@ schema:
 """
 
 
-def orders_contract(
-    *, server: str = LOCAL, share: float = 0, version: str = "1.0.0", partitioned: bool = True
-) -> str:
+def orders_contract(*, server: str = LOCAL, share: float = 0, version: str = "1.0.0", partitioned: bool = True) -> str:
     """The contract's text; `server` is a YAML list of one."""
     mark = "partitioned: true" if partitioned else "partitioned: false"
     return ORDERS.format(server=server.rstrip(), share=share, version=version, partitioned=mark)
@@ -131,17 +129,13 @@ class Shop:
         path.write_bytes(rows.encode() if isinstance(rows, str) else rows)
         return path
 
-    def ingest(
-        self, rows: list[str] | str | bytes, partition: str = "2024-03", name: str = "orders.csv"
-    ) -> Batch:
+    def ingest(self, rows: list[str] | str | bytes, partition: str = "2024-03", name: str = "orders.csv") -> Batch:
         """Take rows all the way to the published table."""
         return ingest(self.settings, "orders", partition, self.file(rows, name))
 
     def query(self, statement: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
         assert self.settings.warehouse_url is not None
-        with psycopg.connect(
-            self.settings.warehouse_url.get_secret_value(), row_factory=dict_row
-        ) as connection:
+        with psycopg.connect(self.settings.warehouse_url.get_secret_value(), row_factory=dict_row) as connection:
             cursor = connection.execute(statement, parameters)  # type: ignore[call-overload]
             return cursor.fetchall() if cursor.description else []
 
@@ -164,9 +158,7 @@ class Shop:
         return self.query("SELECT * FROM quarantine.refused_row ORDER BY refused_row_id")
 
     def states(self) -> list[str]:
-        return [
-            row["state"] for row in self.query("SELECT state FROM ops.batch ORDER BY created_at, batch_id")
-        ]
+        return [row["state"] for row in self.query("SELECT state FROM ops.batch ORDER BY created_at, batch_id")]
 
     def staging(self) -> list[str]:
         return [

@@ -37,9 +37,7 @@ OF_OTHERS = {
 
 def variables() -> dict[str, str]:
     """Return every environment variable of every service, `TIDEGATE_…` and others."""
-    return {
-        name: value for service in SERVICES.values() for name, value in service.get("environment", {}).items()
-    }
+    return {name: value for service in SERVICES.values() for name, value in service.get("environment", {}).items()}
 
 
 def check_schema(file: Path) -> subprocess.CompletedProcess[str]:
@@ -67,22 +65,16 @@ def test_every_variable_is_a_setting_or_known_to_its_reader() -> None:
     assert package.submodule_search_locations
     config = Path(package.submodule_search_locations[0]) / "config_templates/config.yml"
     sections = yaml.safe_load(config.read_text())
-    options = {
-        f"AIRFLOW__{name}__{option}".upper() for name in sections for option in sections[name]["options"]
-    }
+    options = {f"AIRFLOW__{name}__{option}".upper() for name in sections for option in sections[name]["options"]}
     settings = {f"TIDEGATE_{field.upper()}" for field in Settings.model_fields}
     assert set(variables()) - settings - options - OF_OTHERS == set()
 
 
-def test_the_container_goes_before_the_embedded_tuning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_container_goes_before_the_embedded_tuning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__API__HOST", "0.0.0.0")
     settings = load_settings(project=tmp_path, home=tmp_path / "home")
     embedded, here = airflow_environment(settings), container.environment(settings)
-    tuning = {
-        name: value for name, value in embedded.items() if "__SCHEDULER__" in name or "__CORE__" in name
-    }
+    tuning = {name: value for name, value in embedded.items() if "__SCHEDULER__" in name or "__CORE__" in name}
     assert tuning
     assert tuning.items() <= here.items()
     assert here["AIRFLOW__API__HOST"] == "0.0.0.0"
@@ -119,14 +111,10 @@ def test_each_command_is_one_that_the_image_has() -> None:
 
 
 def test_secrets_come_from_the_environment_and_have_no_default() -> None:
-    secret = {
-        name: value for name, value in variables().items() if re.search(r"PASSWORD$|_KEY$|_SECRET$", name)
-    }
+    secret = {name: value for name, value in variables().items() if re.search(r"PASSWORD$|_KEY$|_SECRET$", name)}
     assert len(secret) >= 5
     assert {
-        name: value
-        for name, value in secret.items()
-        if not re.fullmatch(r"\$\{CONTAINER_\w+:\?[^}]+\}", value)
+        name: value for name, value in secret.items() if not re.fullmatch(r"\$\{CONTAINER_\w+:\?[^}]+\}", value)
     } == {}
     for url in re.findall(r"postgresql\S*://\S+", COMPOSE_TEXT):
         assert re.match(r"postgresql[+\w]*://\w+:\$\{CONTAINER_\w+:\?", url), url
@@ -149,9 +137,7 @@ def test_images_are_pinned_and_health_is_checked() -> None:
     images = {service["image"] for service in SERVICES.values()}
     images |= set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE))
     assert [image for image in images if not re.search(r":\d+\.\d+(\.\d+)?(-|$)", image)] == []
-    assert [
-        name for name, service in SERVICES.items() if name != "airflow-init" and "healthcheck" not in service
-    ] == []
+    assert [name for name, service in SERVICES.items() if name != "airflow-init" and "healthcheck" not in service] == []
 
 
 def test_no_service_can_gain_privileges() -> None:

@@ -41,9 +41,7 @@ def locked_blocks() -> dict[str, str]:
 
 def test_make_alone_lists_every_target() -> None:
     # Nested in `make test`, make would announce its folders.
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     listed = subprocess.run(
         ["make"], cwd=ROOT, check=True, capture_output=True, text=True, env=environment
     ).stdout.splitlines()
@@ -72,9 +70,7 @@ def test_every_locked_package_has_a_version_and_hashes() -> None:
     blocks = locked_blocks()
     assert len(blocks) > 100
     assert [name for name, block in blocks.items() if "==" not in block.split("\n")[0]] == []
-    assert [
-        name for name, block in blocks.items() if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", block)
-    ] == []
+    assert [name for name, block in blocks.items() if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", block)] == []
 
 
 def test_the_lock_names_no_host_and_no_folder() -> None:
@@ -117,9 +113,7 @@ def test_no_tracked_file_names_a_folder_of_this_machine() -> None:
 
 def test_no_tracked_file_names_a_package_registry() -> None:
     hosts = re.compile("|".join(map(re.escape, ("files.pythonhosted" + ".org", "pypi" + ".org/simple"))))
-    assert [
-        file.name for file in tracked_files() if hosts.search(file.read_bytes().decode(errors="replace"))
-    ] == []
+    assert [file.name for file in tracked_files() if hosts.search(file.read_bytes().decode(errors="replace"))] == []
 
 
 def test_the_example_environment_documents_every_knob() -> None:

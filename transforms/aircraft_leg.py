@@ -45,12 +45,8 @@ def transform(flights: DataFrame) -> DataFrame:
     legs = flights.where(F.col("tailnum").isNotNull()).withColumn(
         "scheduled_departure_at", F.timestamp_add("MINUTE", F.col("minute"), F.col("time_hour"))
     )
-    in_order = Window.partitionBy("tailnum").orderBy(
-        "scheduled_departure_at", "time_hour", "carrier", "flight"
-    )
-    landed_at = F.timestamp_add(
-        "MINUTE", F.col("dep_delay") + F.col("air_time"), F.col("scheduled_departure_at")
-    )
+    in_order = Window.partitionBy("tailnum").orderBy("scheduled_departure_at", "time_hour", "carrier", "flight")
+    landed_at = F.timestamp_add("MINUTE", F.col("dep_delay") + F.col("air_time"), F.col("scheduled_departure_at"))
     rotations = legs.select(
         "*",
         F.row_number().over(in_order).alias("leg_number"),

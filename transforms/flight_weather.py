@@ -51,11 +51,7 @@ def transform(flights: DataFrame, weather: DataFrame) -> DataFrame:
     )
     observed = weather.select(*place_and_hour, observation.alias("observation"))
     asked = flights.select(*place_and_hour).distinct()
-    so_far = (
-        Window.partitionBy("origin")
-        .orderBy("time_hour")
-        .rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    )
+    so_far = Window.partitionBy("origin").orderBy("time_hour").rowsBetween(Window.unboundedPreceding, Window.currentRow)
     timeline = asked.join(observed, place_and_hour, "full").select(
         *place_and_hour, F.last("observation", ignorenulls=True).over(so_far).alias("observation")
     )

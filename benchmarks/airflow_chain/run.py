@@ -33,9 +33,7 @@ def environment(home: Path) -> dict[str, str]:
         "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
         "kwargs": {"path": str(FOLDER / "dags")},
     }
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "AIRFLOW_"))
-    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "AIRFLOW_"))}
     return {
         **inherited,
         "TIDEGATE_HOME": str(home),

@@ -80,8 +80,8 @@ def with_psql(url: str, folder: Path) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - began}
 
 
-def with_tidegate(url: str, folder: Path) -> dict[str, Any]:
-    """Run the four steps; `url` and the project come through the settings."""
+def with_tidegate(_url: str, folder: Path) -> dict[str, Any]:
+    """Run the four steps; where the warehouse is and the project come through the settings."""
     import adbc_driver_postgresql.dbapi
     import great_expectations  # noqa: F401
     import pyarrow.parquet  # noqa: F401
@@ -126,7 +126,11 @@ def with_dlt(url: str, folder: Path) -> dict[str, Any]:
 
     began = time.perf_counter()
     pipeline = dlt.pipeline(
-        "bench", destination=dlt.destinations.postgres(url), dataset_name="dlt", pipelines_dir=str(folder / "dlt"), full_refresh=True
+        "bench",
+        destination=dlt.destinations.postgres(url),
+        dataset_name="dlt",
+        pipelines_dir=str(folder / "dlt"),
+        full_refresh=True,
     )
     pipeline.run(flights(), loader_file_format="csv")
     return {"seconds": time.perf_counter() - began}
@@ -157,7 +161,11 @@ def one(contender: str, url: str, folder: Path) -> None:
     """Run one contender in this process and print its figures."""
     with peak_memory() as peak:
         found = CONTENDERS[contender](url, folder)
-    print(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in found.items()} | {"peak_mib": round(peak[0])}))
+    print(
+        json.dumps(
+            {k: round(v, 2) if isinstance(v, float) else v for k, v in found.items()} | {"peak_mib": round(peak[0])}
+        )
+    )
 
 
 def main() -> None:
@@ -204,7 +212,9 @@ def main() -> None:
         server.stop()
         shutil.rmtree(folder)
     summary = summarise(runs)
-    (HERE / "results.json").write_text(json.dumps({"machine": described, "summary": summary, "runs": runs}, indent=1) + "\n")
+    (HERE / "results.json").write_text(
+        json.dumps({"machine": described, "summary": summary, "runs": runs}, indent=1) + "\n"
+    )
     print(json.dumps(summary, indent=1))
 
 

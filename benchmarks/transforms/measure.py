@@ -69,9 +69,7 @@ def peak_memory() -> Iterator[list[float]]:
 
 def measure(engine: str, landed: Path, scale: int) -> dict[str, Any]:
     """Run both transforms on a fresh engine: seconds for a bare session, then for each transform."""
-    inputs = {
-        name: sorted((landed / f"x{scale}").glob(f"{name}-*.parquet")) for name in ("flights", "weather")
-    }
+    inputs = {name: sorted((landed / f"x{scale}").glob(f"{name}-*.parquet")) for name in ("flights", "weather")}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack, peak_memory() as peak:
         folder = Path(scratch)
         address: dict[str, Any] = {"spark_master": engine}
@@ -131,9 +129,7 @@ def main() -> None:
     """Measure everything, hold all engines to the same bytes, write results.json, print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--one", nargs=3, metavar=("ENGINE", "LANDED", "SCALE"))
-    parser.add_argument(
-        "--rounds", type=int, default=3, help="over the one year; over ten times it, always one"
-    )
+    parser.add_argument("--rounds", type=int, default=3, help="over the one year; over ten times it, always one")
     arguments = parser.parse_args()
     one = arguments.one
     if one:
@@ -151,9 +147,7 @@ def main() -> None:
     summary = []
     for scale, engines in ENGINES.items():
         for name in ("aircraft_leg", "flight_weather"):
-            assert len({run[f"{name}_sha256"] for run in runs if run["scale"] == scale}) == 1, (
-                "engines disagree"
-            )
+            assert len({run[f"{name}_sha256"] for run in runs if run["scale"] == scale}) == 1, "engines disagree"
         sail: dict[str, float] = {}
         for engine in engines:
             same = [run for run in runs if (run["engine"], run["scale"]) == (engine, scale)]
@@ -168,9 +162,7 @@ def main() -> None:
             sail = sail or median
             ratio = {f"{figure}_to_sail": round(median[figure] / sail[figure], 1) for figure in figures}
             summary.append({"engine": engine, "scale": scale, **median, **ratio})
-    (HERE / "results.json").write_text(
-        json.dumps({"machine": described, "summary": summary, "runs": runs}, indent=1)
-    )
+    (HERE / "results.json").write_text(json.dumps({"machine": described, "summary": summary, "runs": runs}, indent=1))
     for row in summary:
         print(row)
 

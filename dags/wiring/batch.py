@@ -69,11 +69,7 @@ def verdicts(batch_id: str) -> dict[str, Any]:
     with connect(get_settings()) as connection:
         state = ledger.get_batch(connection, batch_id).state
         found = ledger.verdicts_of(connection, batch_id)
-    told = [
-        f"{v.verdict} {v.gate}: {v.rule}: {v.value}, expected {v.target}"
-        for v in found
-        if v.verdict != "PASS"
-    ]
+    told = [f"{v.verdict} {v.gate}: {v.rule}: {v.value}, expected {v.target}" for v in found if v.verdict != "PASS"]
     counts = {kind: sum(v.verdict == kind for v in found) for kind in ("PASS", "WARN", "FAIL")}
     return {"batch": state, **counts, "not passed": [line[:300] for line in told[:10]]}
 

@@ -23,9 +23,7 @@ def of_ingest(contract: Contract) -> str:
     rhythm = "one partition a run" if contract.partitioning else "whole"
     parameters = "- `file`: take this file instead of what the source holds.\n"
     if contract.partitioning:
-        parameters = (
-            "- `partition`: which one, as in `2013-03`; the run's partition key when empty.\n" + parameters
-        )
+        parameters = "- `partition`: which one, as in `2013-03`; the run's partition key when empty.\n" + parameters
     return (
         f"## {contract.title}\n{contract.about.get('purpose') or contract.description}\n\n"
         f"Takes {contract.dataset} in from {where}, {rhythm}: land → stage → judge → publish, into "

@@ -49,9 +49,7 @@ def by_contract(contract: Contract) -> Any:
         if contract.partitioning.grain is None:
             return None
         cron, _ = _GRAIN[contract.partitioning.grain]
-        return CronPartitionTimetable(
-            cron, timezone="UTC", run_offset=-1, key_format=contract.partitioning.form
-        )
+        return CronPartitionTimetable(cron, timezone="UTC", run_offset=-1, key_format=contract.partitioning.form)
     if contract.frequency is None:
         return None
     if (cron := _CALENDAR.get(contract.frequency, "")) != "":

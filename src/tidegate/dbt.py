@@ -88,9 +88,7 @@ def docs(settings: Settings) -> Path:
     return _target(settings) / "static_index.html"
 
 
-def build(
-    settings: Settings, select: Sequence[str] | None = None, *, full_refresh: bool = False
-) -> list[ModelResult]:
+def build(settings: Settings, select: Sequence[str] | None = None, *, full_refresh: bool = False) -> list[ModelResult]:
     """Build and check the models that `select` names (dbt's words; all by default), in order of finish.
 
     Unit tests are left out: they judge code, not data, and the test suite runs them. Marts land in the schema
@@ -199,6 +197,4 @@ def _typed(what: str, reason: str, log: Path) -> TerminalError | UnavailableErro
             f"The warehouse did not answer during dbt's `{what}`: {reason}."
             " Nothing is lost; `tidegate status` says whether it runs, and the same call can be made again."
         )
-    return TerminalError(
-        f"dbt's `{what}` failed: {reason}. Repair the model or its source; {log} has the details."
-    )
+    return TerminalError(f"dbt's `{what}` failed: {reason}. Repair the model or its source; {log} has the details.")

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tidegate.errors import UsageError
 
 PREFIX = "TIDEGATE_"
+#: Addresses, with their credentials, of the sources that contracts name: one for each `servers` entry.
+SOURCE_URL = re.compile(r"TIDEGATE_SOURCE_([A-Z0-9_]+)_URL\Z")
 
 
 def _project_root() -> Path:
@@ -32,9 +36,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
-    project: Path = Field(
-        default_factory=_project_root, description="The checkout that holds contracts, DAGs, models."
-    )
+    project: Path = Field(default_factory=_project_root, description="The checkout that holds contracts, DAGs, models.")
     home: Path = Field(
         default_factory=lambda: _project_root() / ".tidegate",
         description="Where everything that runs or is derived lives.",
@@ -63,14 +65,16 @@ class Settings(BaseSettings):
         description="Spark master (local[2], spark://host:7077) to use instead of Spark Connect.",
     )
 
-    postgres_bin: Path | None = Field(
-        default=None, description="Folder with initdb and postgres; found when empty."
-    )
+    postgres_bin: Path | None = Field(default=None, description="Folder with initdb and postgres; found when empty.")
     airflow_parallelism: int = Field(default=4, ge=1, description="Tasks that run at once.")
-    duckdb_memory: str = Field(
-        default="512MB", description="Memory that parsing one batch may use before it spills."
-    )
+    duckdb_memory: str = Field(default="512MB", description="Memory that parsing one batch may use before it spills.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    _source_urls: dict[str, SecretStr] = PrivateAttr(default_factory=dict)
+
+    def source_url(self, server: str) -> SecretStr | None:
+        """Return the address in TIDEGATE_SOURCE_<SERVER>_URL, `-` and `.` of the server's name read as `_`."""
+        return self._source_urls.get(re.sub(r"[^A-Z0-9]", "_", server.upper()))
 
     @property
     def inbox_path(self) -> Path:
@@ -87,7 +91,7 @@ def _refuse_unknown(source: str, names: list[str]) -> None:
     """Refuse a TIDEGATE_ variable that no knob has: a misspelt one would be ignored in silence."""
     known = {PREFIX + field.upper() for field in Settings.model_fields}
     for name in sorted(set(names) - known):
-        if name.startswith(PREFIX):
+        if name.startswith(PREFIX) and not SOURCE_URL.match(name):
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "see .env.example for those that exist."
             raise UsageError(f"{source} sets {name}, which is no setting of tidegate: {hint}")
@@ -107,16 +111,21 @@ def load_settings(**overrides: object) -> Settings:
     try:
         # In pydantic-settings a later file wins over an earlier one.
         values = {"project": root, "home": home, **overrides, "_env_file": files}
-        return Settings(**values)  # type: ignore[arg-type]
+        settings = Settings(**values)  # type: ignore[arg-type]
     except ValidationError as invalid:
         # The offending value is not repeated: it may be a secret.
         problems = "; ".join(
-            f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}"
-            for e in invalid.errors(include_input=False)
+            f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in invalid.errors(include_input=False)
         )
-        raise UsageError(
-            f"a setting has a value that it cannot have: {problems}. See .env.example."
-        ) from None
+        raise UsageError(f"a setting has a value that it cannot have: {problems}. See .env.example.") from None
+    for file in files:
+        settings._source_urls.update(_source_urls(dotenv_values(file)))
+    settings._source_urls.update(_source_urls(os.environ))
+    return settings
+
+
+def _source_urls(names: Mapping[str, str | None] | Mapping[str, str]) -> dict[str, SecretStr]:
+    return {found[1]: SecretStr(value) for name, value in names.items() if value and (found := SOURCE_URL.match(name))}
 
 
 @lru_cache(maxsize=1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
-
 from tests.shop import HEADER, MARCH, Shop, orders
+
 from tidegate import wave
 from tidegate.cli import main
 from tidegate.errors import HeldError, SourceError
@@ -22,7 +23,7 @@ BAD_AMOUNT = "8,2024-03-08,Hedy,eight,1,true,"
 BAD_DAY = "9,2024-03-32,Eve,9.00,1,true,"
 
 
-def export(shop: Shop, name: str = "repair.csv", **which: str) -> Path:
+def export(shop: Shop, name: str = "repair.csv", **which: Any) -> Path:
     path = shop.root / name
     with connect(shop.settings) as connection:
         sheet.write(shop.contract, quarantine.rows(connection, state="open", **which), path)
@@ -73,9 +74,7 @@ def test_a_repaired_row_joins_its_published_partition(shop: Shop) -> None:
     new = eight["replay_batch_id"]
     assert shop.query("SELECT DISTINCT _batch_id FROM raw.orders") == [{"_batch_id": new}]
     assert states(shop) == [("superseded", 2), ("published", 1)]
-    assert shop.query("SELECT previous_batch_id p FROM ops.batch WHERE batch_id = %s", [new]) == [
-        {"p": first.batch_id}
-    ]
+    assert shop.query("SELECT previous_batch_id p FROM ops.batch WHERE batch_id = %s", [new]) == [{"p": first.batch_id}]
     (told,) = shop.query("SELECT action, decided_by FROM ops.decision")
     assert told == {"action": "replay", "decided_by": "tester"}
 
@@ -195,9 +194,7 @@ def test_a_row_refused_by_an_older_contract_is_accepted_by_a_wider_one(shop: Sho
     path = export(shop)
     contract = shop.root / "schemas/orders.odcs.yaml"
     contract.write_text(
-        contract.read_text()
-        .replace("minimum: 0", "minimum: -100")
-        .replace("version: 1.0.0", "version: 1.1.0")
+        contract.read_text().replace("minimum: 0", "minimum: -100").replace("version: 1.0.0", "version: 1.1.0")
     )
     replay(shop, path)
     assert shop.numbers() == [1, 2, 3, 8]
@@ -281,9 +278,7 @@ def test_rows_of_a_json_lines_file_are_repaired_in_the_same_sheet(shop: Shop) ->
         ('_refused_row_id,_reason\n1,"2\n', "not readable as CSV"),
     ],
 )
-def test_a_file_that_is_no_sheet_is_refused_with_its_line(
-    shop: Shop, content: str | bytes, sentence: str
-) -> None:
+def test_a_file_that_is_no_sheet_is_refused_with_its_line(shop: Shop, content: str | bytes, sentence: str) -> None:
     shop.agree(share=0.5)
     land(shop.settings, shop.contract, "2024-03", shop.file([*MARCH, BAD_AMOUNT]))
     before = shop.refused()
@@ -293,9 +288,7 @@ def test_a_file_that_is_no_sheet_is_refused_with_its_line(
     assert shop.refused() == before
 
 
-def test_the_commands_take_a_row_through_quarantine_and_back(
-    shop: Shop, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_commands_take_a_row_through_quarantine_and_back(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     def tidegate(*words: str) -> tuple[int | str | None, str]:
         with pytest.raises(SystemExit) as ended:
             main(list(words))

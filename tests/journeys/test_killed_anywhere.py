@@ -37,9 +37,7 @@ class Cellar:
         return {
             "rows": self.shop.checksum(),
             "batches": self.shop.query("SELECT batch_id, state, previous_batch_id FROM ops.batch ORDER BY 1"),
-            "refused": self.shop.query(
-                "SELECT batch_id, line, rule, state FROM quarantine.refused_row ORDER BY 1, 2"
-            ),
+            "refused": self.shop.query("SELECT batch_id, line, rule, state FROM quarantine.refused_row ORDER BY 1, 2"),
         }
 
     def leftovers(self) -> list[str]:
@@ -66,9 +64,7 @@ def _wave(shop: Shop, rows: list[str]) -> Callable[[], Any]:
 
 
 @pytest.fixture
-def copies(
-    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Shop, int], Shop]:
+def copies(postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Shop, int], Shop]:
     """Copies of a shop as it stands, each with a database and a home of its own."""
 
     def copy(shop: Shop, number: int) -> Shop:
@@ -107,9 +103,7 @@ def test_a_correction_killed_before_any_effect_ends_as_if_undisturbed(shop: Shop
         before = victim.checksum()
         ended, _ = dying.run(_wave(victim, CORRECTED), die_before=number)
         assert ended == signal.SIGKILL, f"effect {number} of {effects}"
-        assert victim.checksum() in (before, expected["rows"]), (
-            f"half published after a kill before effect {number}"
-        )
+        assert victim.checksum() in (before, expected["rows"]), f"half published after a kill before effect {number}"
         ended, _ = dying.run(_wave(victim, CORRECTED))
         assert ended == dying.SURVIVED, f"no recovery from a kill before effect {number}"
         cellar = Cellar(victim)
@@ -138,9 +132,7 @@ def _marts(shop: Shop) -> dict[str, Any]:
     )
     builds = shop.query("SELECT build_id, state FROM ops.marts_build ORDER BY 1")
     rows = {
-        s["nspname"]: shop.query(f"SELECT * FROM {s['nspname']}.fct_flight")
-        for s in schemas
-        if s["nspname"] == "marts"
+        s["nspname"]: shop.query(f"SELECT * FROM {s['nspname']}.fct_flight") for s in schemas if s["nspname"] == "marts"
     }
     return {"schemas": schemas, "builds": builds, "rows": rows}
 
@@ -173,9 +165,7 @@ def test_a_warehouse_killed_while_rows_are_copied_loses_nothing(
 ) -> None:
     """The server itself dies by -9 in the middle of the copy, comes back through crash recovery, and the wave goes on."""
     folder = reachable_folder / "doomed"
-    server = PostgresServer(
-        folder, "test", reachable_folder / "doomed.log", port.choose(21000, folder, set())
-    )
+    server = PostgresServer(folder, "test", reachable_folder / "doomed.log", port.choose(21000, folder, set()))
     server.start()
     try:
         with psycopg.connect(server.dsn(), autocommit=True) as connection:

@@ -88,9 +88,7 @@ def publish(
     with duckdb.connect() as duck:
         duck.execute("set timezone = 'UTC'")
         duck.execute(f"copy {rows(folder, contract.dataset, partition)} to '{file}' (header false)")
-    statement = sql.SQL("copy {} from stdin (format csv)").format(
-        _batch(contract.dataset, partition, delivery)
-    )
+    statement = sql.SQL("copy {} from stdin (format csv)").format(_batch(contract.dataset, partition, delivery))
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(file.read_bytes())
     _attach(connection, contract, partition, delivery)

@@ -83,9 +83,7 @@ def test_freshness_without_a_ledger_is_terminal(scratch: Settings) -> None:
         dbt.freshness(scratch)
 
 
-def test_the_environment_is_as_before_after_a_build(
-    scratch: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_is_as_before_after_a_build(scratch: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "the-users-own.example")
     before = dict(os.environ)
     results = dbt.build(scratch, ["dim_carrier"])
@@ -120,9 +118,7 @@ def test_the_manifest_needs_no_warehouse(plain: Settings) -> None:
         ),
     ],
 )
-def test_the_address_becomes_what_psql_and_dbt_read(
-    url: str, expected: dict[str, str], plain: Settings
-) -> None:
+def test_the_address_becomes_what_psql_and_dbt_read(url: str, expected: dict[str, str], plain: Settings) -> None:
     settings = plain.model_copy(update={"warehouse_url": SecretStr(url)})
     found = dbt.environment(settings)
     assert {name: value for name, value in found.items() if name.startswith("PG")} == expected

@@ -44,9 +44,7 @@ def test_every_column_that_exists_is_described_and_no_other(
             (model["schema"], model["name"]),
         ).fetchall()
         assert {name for (name,) in existing} == set(model["columns"]), model["name"]
-        assert [c["name"] for c in model["columns"].values() if len(c["description"]) < 8] == [], model[
-            "name"
-        ]
+        assert [c["name"] for c in model["columns"].values() if len(c["description"]) < 8] == [], model["name"]
 
 
 def test_every_model_states_its_grain(models: dict[str, dict[str, Any]]) -> None:
@@ -54,9 +52,7 @@ def test_every_model_states_its_grain(models: dict[str, dict[str, Any]]) -> None
 
 
 def test_every_model_is_tested(manifest: dict[str, Any], models: dict[str, dict[str, Any]]) -> None:
-    tested = {
-        node.get("attached_node") for node in manifest["nodes"].values() if node["resource_type"] == "test"
-    }
+    tested = {node.get("attached_node") for node in manifest["nodes"].values() if node["resource_type"] == "test"}
     assert [name for name, model in models.items() if model["unique_id"] not in tested] == []
 
 
@@ -71,9 +67,7 @@ def test_every_mart_has_an_enforced_contract_a_unit_test_or_none_of_its_own_logi
     assert unit_tested == (marts - {"mart_route_reliability"}) | {"fct_flight"}
 
 
-def test_the_report_depends_on_every_mart(
-    manifest: dict[str, Any], models: dict[str, dict[str, Any]]
-) -> None:
+def test_the_report_depends_on_every_mart(manifest: dict[str, Any], models: dict[str, dict[str, Any]]) -> None:
     (report,) = manifest["exposures"].values()
     assert set(report["depends_on"]["nodes"]) == {
         model["unique_id"] for name, model in models.items() if name.startswith("mart_")
@@ -109,8 +103,6 @@ def test_freshness_is_read_from_the_ledger(built: Build) -> None:
 def test_a_source_that_was_last_published_long_ago_is_stale(scratch: Settings) -> None:
     assert scratch.warehouse_url is not None
     with psycopg.connect(scratch.warehouse_url.get_secret_value()) as connection:
-        connection.execute(
-            "update ops.batch set published_at = now() - interval '2 years' where dataset = 'weather'"
-        )
+        connection.execute("update ops.batch set published_at = now() - interval '2 years' where dataset = 'weather'")
     found = dbt.freshness(scratch)
     assert {source for source, status in found.items() if status == "warn"} == {"raw.weather"}

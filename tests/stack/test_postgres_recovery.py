@@ -156,9 +156,7 @@ def test_a_copied_home_does_not_take_the_original_for_its_own(stacks: list[Stack
 def test_generated_secrets_are_for_their_owner_alone_and_stay_the_same(stack: Stack) -> None:
     stack.up()
     first = Secrets.load(stack.home)
-    modes = {
-        name: (stack.home / name).stat().st_mode & 0o777 for name in ("secrets.json", "env", "stack.json")
-    }
+    modes = {name: (stack.home / name).stat().st_mode & 0o777 for name in ("secrets.json", "env", "stack.json")}
     assert modes == dict.fromkeys(modes, 0o600)
     (stack.home / "secrets.json").chmod(0o644)
     assert Secrets.load(stack.home) == first

@@ -17,9 +17,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("deaf", flush=True)
 time.sleep(60)
 """
-PARENT = (
-    "import subprocess, time; subprocess.Popen(['sleep', '60']); print('born', flush=True); time.sleep(60)"
-)
+PARENT = "import subprocess, time; subprocess.Popen(['sleep', '60']); print('born', flush=True); time.sleep(60)"
 
 
 def start(code: str, folder: Path) -> Process:
@@ -34,9 +32,7 @@ def start(code: str, folder: Path) -> Process:
 
 def test_a_recycled_pid_is_not_the_process_that_was_started() -> None:
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
-        remembered = replace(
-            Process.of(stranger.pid), created=psutil.Process(stranger.pid).create_time() - 3600
-        )
+        remembered = replace(Process.of(stranger.pid), created=psutil.Process(stranger.pid).create_time() - 3600)
         assert not remembered.is_alive()
         assert remembered.session() == []
         remembered.stop(patience=0)

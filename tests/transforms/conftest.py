@@ -29,9 +29,7 @@ def landing(tmp_path_factory: pytest.TempPathFactory, database: duckdb.DuckDBPyC
 
 
 @pytest.fixture(scope="session")
-def write(
-    tmp_path_factory: pytest.TempPathFactory, database: duckdb.DuckDBPyConnection
-) -> Callable[..., Path]:
+def write(tmp_path_factory: pytest.TempPathFactory, database: duckdb.DuckDBPyConnection) -> Callable[..., Path]:
     """Return write(dataset, *rows): a Parquet file of these rows; columns that a row leaves out are null."""
     folder = tmp_path_factory.mktemp("cases")
     kinds = {"flights": FLIGHT_COLUMNS, "weather": WEATHER_COLUMNS}

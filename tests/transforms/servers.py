@@ -19,9 +19,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(
-    command: list[str], folder: Path, until: Callable[[str], bool], **environment: str
-) -> Iterator[int]:
+def serving(command: list[str], folder: Path, until: Callable[[str], bool], **environment: str) -> Iterator[int]:
     """Run a server for the length of a block; it is ready when `until` likes its log. Yield its pid."""
     log = folder / "log"
     with log.open("wb") as sink:
@@ -37,9 +35,7 @@ def serving(
         deadline = time.monotonic() + 60
         while not until(log.read_text(errors="replace")):
             assert process.poll() is None, f"{command[1]} ended: {log.read_text(errors='replace')}"
-            assert time.monotonic() < deadline, (
-                f"{command[1]} is not ready: {log.read_text(errors='replace')}"
-            )
+            assert time.monotonic() < deadline, f"{command[1]} is not ready: {log.read_text(errors='replace')}"
             time.sleep(0.05)
         yield process.pid
     finally:

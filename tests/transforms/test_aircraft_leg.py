@@ -62,9 +62,7 @@ def leg(tailnum: str | None, departs: int, **columns: Any) -> dict[str, Any]:
 
 # Out at 00:00 for 100 minutes in the air, back unseen. It is ready 120 + 100 minutes after its landing; the
 # schedule has it leave again at 06:00 = 360.
-def out(
-    tailnum: str, dep_delay: int | None, arr_delay: int | None, air_time: int | None = 100
-) -> dict[str, Any]:
+def out(tailnum: str, dep_delay: int | None, arr_delay: int | None, air_time: int | None = 100) -> dict[str, Any]:
     return leg(tailnum, 0, dep_delay=dep_delay, arr_delay=arr_delay, air_time=air_time, dep_time=1)
 
 
@@ -115,10 +113,7 @@ def cases(
         project=Path(__file__).parents[2], home=folder / "home", spark_remote=sail_address, spark_master=None
     )
     flights = [flight for case in CASES.values() for flight in case[:2]]
-    tied = [
-        leg("TIED", 60, carrier=carrier, flight=number)
-        for carrier, number in (("DL", 9), ("AA", 7), ("AA", 3))
-    ]
+    tied = [leg("TIED", 60, carrier=carrier, flight=number) for carrier, number in (("DL", 9), ("AA", 7), ("AA", 3))]
     alone = [leg("ALONE", 0, dep_delay=30)]
     unknown = [leg(None, 0, flight=8), leg(None, 60, flight=8)]
     output = run(
@@ -174,9 +169,7 @@ def test_the_year_agrees_with_a_second_derivation(
 ) -> None:
     flights = landing.flights()
     output = run(sail, "aircraft_leg", {"flights": flights}, tmp_path / "out")
-    database.execute(
-        f"CREATE OR REPLACE TEMP TABLE expected AS {ORACLE}", {"flights": [str(path) for path in flights]}
-    )
+    database.execute(f"CREATE OR REPLACE TEMP TABLE expected AS {ORACLE}", {"flights": [str(path) for path in flights]})
     database.execute("CREATE OR REPLACE TEMP TABLE found AS FROM read_parquet($path)", {"path": output.path})
     assert output.rows == 334_264
     for left, right in (("expected", "found"), ("found", "expected")):

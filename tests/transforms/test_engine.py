@@ -21,9 +21,7 @@ def settings(home: Path, master: str | None = None, remote: str | None = None) -
 
 def still_runs(process: psutil.Process) -> bool:
     try:
-        return (
-            process.status() != psutil.STATUS_ZOMBIE
-        )  # a dead child of the JVM may wait for init to reap it
+        return process.status() != psutil.STATUS_ZOMBIE  # a dead child of the JVM may wait for init to reap it
     except psutil.NoSuchProcess:
         return False
 
@@ -34,9 +32,7 @@ def test_without_an_engine_the_error_says_how_to_get_one(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("address", ["sc://127.0.0.1:{port}/;token=hush", "spark://127.0.0.1:{port}"])
-def test_an_engine_that_does_not_answer_is_told_at_once_and_without_its_token(
-    tmp_path: Path, address: str
-) -> None:
+def test_an_engine_that_does_not_answer_is_told_at_once_and_without_its_token(tmp_path: Path, address: str) -> None:
     port = free_port()
     address = address.format(port=port)
     chosen = settings(tmp_path, **{"remote" if address.startswith("sc") else "master": address})
@@ -81,9 +77,7 @@ def test_jvm_spark_listens_on_loopback_writes_only_under_home_and_leaves_no_proc
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    monkeypatch.setenv(
-        "SPARK_CONNECT_MODE_ENABLED", "1"
-    )  # as another library of this process may have left it
+    monkeypatch.setenv("SPARK_CONNECT_MODE_ENABLED", "1")  # as another library of this process may have left it
     before = set(psutil.Process().children(recursive=True))
     with spark_session(settings(tmp_path / "home", master="local[1]")) as spark:
         assert spark.conf.get("spark.sql.session.timeZone") == "UTC"

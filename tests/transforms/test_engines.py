@@ -22,13 +22,9 @@ def jvm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
     project = Path(__file__).parents[2]
     if request.param == "standalone":
         with standalone_cluster(tmp_path) as master:
-            yield load_settings(
-                project=project, home=tmp_path / "home", spark_master=master, spark_remote=None
-            )
+            yield load_settings(project=project, home=tmp_path / "home", spark_master=master, spark_remote=None)
     else:
-        yield load_settings(
-            project=project, home=tmp_path / "home", spark_master=request.param, spark_remote=None
-        )
+        yield load_settings(project=project, home=tmp_path / "home", spark_master=request.param, spark_remote=None)
 
 
 def test_every_engine_writes_the_same_rows(

@@ -20,16 +20,10 @@ def test_parts_in_an_object_store_become_one_sorted_file_there(tmp_path: Path) -
         with store.open(f"/lake/made/_parts/{name}.parquet", "wb") as file:
             pq.write_table(pa.table({"n": values}), file)
     assert (
-        files.count_rows(
-            settings, ["memory://lake/made/_parts/a.parquet", "memory://lake/made/_parts/b.parquet"]
-        )
-        == 3
+        files.count_rows(settings, ["memory://lake/made/_parts/a.parquet", "memory://lake/made/_parts/b.parquet"]) == 3
     )
     target = "memory://lake/made/it's.parquet"
-    assert (
-        files.gather(settings, "memory://lake/made/_parts", target, pa.table({"n": pa.array([], pa.int64())}))
-        == 3
-    )
+    assert files.gather(settings, "memory://lake/made/_parts", target, pa.table({"n": pa.array([], pa.int64())})) == 3
     files.remove("memory://lake/made/_parts")
     with store.open("/lake/made/it's.parquet") as file:
         assert pq.read_table(file)["n"].to_pylist() == [1, 2, 3]

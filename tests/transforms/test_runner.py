@@ -32,9 +32,7 @@ def project_with(folder: Path, body: str, remote: str | None) -> Settings:
 
 
 @pytest.mark.parametrize("name", ["nothing", "../transforms/aircraft_leg", "__init__", "Aircraft"])
-def test_an_unknown_transform_is_a_usage_error_that_lists_the_known(
-    sail: Settings, name: str, tmp_path: Path
-) -> None:
+def test_an_unknown_transform_is_a_usage_error_that_lists_the_known(sail: Settings, name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="aircraft_leg, flight_weather"):
         run(sail, name, {}, tmp_path)
 
@@ -48,9 +46,7 @@ def test_a_module_that_is_no_transform_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [(), ("flights", "planes"), ("flights", "weather", "planes")])
-def test_inputs_must_be_those_that_the_transform_names(
-    sail: Settings, given: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_inputs_must_be_those_that_the_transform_names(sail: Settings, given: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="reads flights, weather"):
         run(sail, "flight_weather", {dataset: [tmp_path / "x.parquet"] for dataset in given}, tmp_path)
 
@@ -150,9 +146,7 @@ def test_running_again_gives_the_same_bytes_and_clears_what_a_killed_run_left(
 def test_a_failure_inside_spark_is_terminal_and_leaves_the_last_output(
     sail_address: str, landing: Landing, tmp_path: Path
 ) -> None:
-    settings = project_with(
-        tmp_path, "return flights.selectExpr('cast(carrier as int) as number')", sail_address
-    )
+    settings = project_with(tmp_path, "return flights.selectExpr('cast(carrier as int) as number')", sail_address)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "made.parquet").write_bytes(b"last")
     with pytest.raises(TerminalError, match="transform made failed in Spark"):

@@ -72,9 +72,7 @@ def show(batch_id: str = _ID, json: bool = _JSON) -> None:
         print_json({"batch": batch, "steps": steps, "verdicts": verdicts, "decisions": decisions})
         return
     print_facts({name.removesuffix("_id"): value for name, value in vars(batch).items() if value is not None})
-    print_table(
-        ("step", "seconds", "rows"), [(s["step"], f"{s['seconds']:.2f}", s["row_count"]) for s in steps]
-    )
+    print_table(("step", "seconds", "rows"), [(s["step"], f"{s['seconds']:.2f}", s["row_count"]) for s in steps])
     print_table(
         ("verdict", "gate", "rule", "value", "target", "written in"),
         [(v.verdict, v.gate, v.rule, v.value, v.target, v.target_source) for v in verdicts],

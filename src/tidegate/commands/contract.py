@@ -50,17 +50,22 @@ def check(datasets: list[str] = _ALL) -> None:
 
 
 def _in_warehouse(settings: Settings, datasets: list[str]) -> list[Finding]:
-    from tidegate.contracts import load
-    from tidegate.errors import StackError, UnavailableError
+    from tidegate.contracts import house, load
+    from tidegate.errors import ContractError, StackError, UnavailableError
     from tidegate.publish import evolve
     from tidegate.stores.postgres import connect
 
+    found = []
     try:
         with connect(settings) as connection:
-            return [f for name in datasets for f in evolve.findings(connection, load(settings, name))]
+            for contract in (load(settings, name) for name in datasets):
+                try:
+                    evolve.require_possible(contract, evolve.pending(connection, contract))
+                except ContractError as refused:
+                    found.append(house.Finding.of(refused, settings))
     except (StackError, UnavailableError) as error:
         typer.echo(f"tables were not compared: {error}", err=True)
-        return []
+    return found
 
 
 def diff(
@@ -132,12 +137,12 @@ def apply(
             if waiting is None:
                 typer.echo(f"{contract.dataset}: nothing is published yet")
                 continue
-            steps = evolve.ensure(connection, contract)
-            if dry_run:
-                connection.rollback()
-        for step in steps:
+            evolve.require_possible(contract, waiting)
+            if not dry_run:
+                evolve.ensure(connection, contract)
+        for step in waiting.steps:
             typer.echo(f"{contract.dataset}: {'would ' if dry_run else ''}{step}")
-        if not steps:
+        if not waiting.steps:
             typer.echo(f"{contract.dataset}: the table is as version {contract.version} asks")
 
 

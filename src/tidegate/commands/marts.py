@@ -57,4 +57,6 @@ def show() -> None:
     with connect(get_settings()) as connection:
         for row in connection.execute("SELECT * FROM ops.marts_build ORDER BY built_at DESC LIMIT 20").fetchall():
             when = row["published_at"] or row["built_at"]
-            typer.echo(f"{row['build_id']}  {row['state']:<10}  {when:%Y-%m-%d %H:%M}  {row['held_reason'] or ''}".rstrip())
+            typer.echo(
+                f"{row['build_id']}  {row['state']:<10}  {when:%Y-%m-%d %H:%M}  {row['held_reason'] or ''}".rstrip()
+            )

@@ -57,9 +57,7 @@ def show(
 
     with connect(get_settings()) as connection:
         # Numbers of rows are counted from 1; an id of 16 digits and letters may be all digits.
-        one = (
-            quarantine.rows(connection, ids=[int(subject)]) if subject.isdigit() and len(subject) < 16 else []
-        )
+        one = quarantine.rows(connection, ids=[int(subject)]) if subject.isdigit() and len(subject) < 16 else []
         rows = one or quarantine.rows(connection, batch_id=ledger.get_batch(connection, subject).batch_id)
     if not rows:
         raise UsageError(f"no row of batch {subject} was refused")
@@ -129,9 +127,7 @@ def replay(
     settings = get_settings()
     replayed = land_repaired(settings, file, by=by)
     before = f", {replayed.known} were replayed before" if replayed.known else ""
-    typer.echo(
-        f"{replayed.contract.dataset}: {replayed.taken} rows accepted, {len(replayed.refused)} refused{before}"
-    )
+    typer.echo(f"{replayed.contract.dataset}: {replayed.taken} rows accepted, {len(replayed.refused)} refused{before}")
     held: list[str] = []
     for landed in replayed.batches:
         try:

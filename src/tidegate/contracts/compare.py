@@ -173,9 +173,7 @@ def _is_property(path: list[str]) -> bool:
     return len(path) == 4 and path[0] == "schema" and path[2] == "properties"
 
 
-def _nullable_property_added(
-    entry: Any, before: dict[str, Any], after: dict[str, Any]
-) -> tuple[Direction, str] | None:
+def _nullable_property_added(entry: Any, before: dict[str, Any], after: dict[str, Any]) -> tuple[Direction, str] | None:
     path = _path(entry)
     if not _is_property(path) or entry.type.value != "added":
         return None
@@ -196,9 +194,7 @@ def _heir_of(path: list[str], before: dict[str, Any], after: dict[str, Any]) -> 
     return name if name not in new and same else None
 
 
-def _property_renamed(
-    entry: Any, before: dict[str, Any], after: dict[str, Any]
-) -> tuple[Direction, str] | None:
+def _property_renamed(entry: Any, before: dict[str, Any], after: dict[str, Any]) -> tuple[Direction, str] | None:
     path = _path(entry)
     if not _is_property(path) or entry.type.value != "added":
         return None
@@ -212,8 +208,7 @@ def _type_widened(entry: Any, before: dict[str, Any], after: dict[str, Any]) -> 
         return None
     old, new = (_properties(tree, path).get(path[3]) or {} for tree in (before, after))
     spelled = [
-        postgres_type(column.get("logicalType") or "string", column.get("physicalType"))
-        for column in (old, new)
+        postgres_type(column.get("logicalType") or "string", column.get("physicalType")) for column in (old, new)
     ]
     if spelled[0] is None or spelled[1] is None or old.get("logicalType") != new.get("logicalType"):
         return None
@@ -224,9 +219,7 @@ def _type_widened(entry: Any, before: dict[str, Any], after: dict[str, Any]) -> 
     return None
 
 
-def _partition_changed(
-    entry: Any, before: dict[str, Any], after: dict[str, Any]
-) -> tuple[Direction, str] | None:
+def _partition_changed(entry: Any, before: dict[str, Any], after: dict[str, Any]) -> tuple[Direction, str] | None:
     path = _path(entry)
     inside = path[0] == "schema" and path[2:3] == ["properties"] and len(path) >= 5
     if not inside or not (path[4] in ("partitioned", "partitionKeyPosition") or "partitionGrain" in path):
@@ -248,9 +241,7 @@ def _partition_changed(
     return "both", f"Changed what a partition is, from {words}"
 
 
-def _source_changed(
-    entry: Any, before: dict[str, Any], after: dict[str, Any]
-) -> tuple[Direction, str] | None:
+def _source_changed(entry: Any, before: dict[str, Any], after: dict[str, Any]) -> tuple[Direction, str] | None:
     path = _path(entry)
     if path[0] != "servers" or len(path) < 3 or path[2] == "description":
         return None
@@ -263,9 +254,7 @@ def _source_changed(
     )
 
 
-def _refused_share_changed(
-    entry: Any, before: dict[str, Any], after: dict[str, Any]
-) -> tuple[Direction, str] | None:
+def _refused_share_changed(entry: Any, before: dict[str, Any], after: dict[str, Any]) -> tuple[Direction, str] | None:
     if _path(entry)[:2] not in (["customProperties"], ["customProperties", "maxRefusedShare"]):
         return None
     old, new = (_share(tree) for tree in (before, after))
@@ -281,9 +270,7 @@ def _share(tree: dict[str, Any]) -> float:
     return float(((tree.get("customProperties") or {}).get("maxRefusedShare") or {}).get("value") or 0)
 
 
-def _promise_changed(
-    entry: Any, _before: dict[str, Any], _after: dict[str, Any]
-) -> tuple[Direction, str] | None:
+def _promise_changed(entry: Any, _before: dict[str, Any], _after: dict[str, Any]) -> tuple[Direction, str] | None:
     path = _path(entry)
     if path[:1] != ["slaProperties"] or path[1:2] not in (["latency"], ["retention"], ["frequency"]):
         return None
@@ -298,9 +285,7 @@ def _classification_changed(
     path = _path(entry)
     if len(path) != 5 or path[2] != "properties" or path[4] != "classification":
         return None
-    words = (
-        f"Changed who may see column {path[3]}: {entry.old_value or 'open'} to {entry.new_value or 'open'}"
-    )
+    words = f"Changed who may see column {path[3]}: {entry.old_value or 'open'} to {entry.new_value or 'open'}"
     return "undetermined", words
 
 

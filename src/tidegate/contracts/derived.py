@@ -37,12 +37,8 @@ def stale(settings: Settings) -> list[Finding]:
         if not path.is_file():
             found.append(Finding(f"{name}:1", f"missing; {_ADVICE}"))
         elif (there := path.read_text(encoding="utf-8")) != text:
-            found.append(
-                Finding(f"{name}:{_first_difference(there, text)}", f"not as the contracts say; {_ADVICE}")
-            )
-    return found + [
-        Finding(f"{name}:1", f"no contract has this page; {_ADVICE}") for name in _left_over(settings)
-    ]
+            found.append(Finding(f"{name}:{_first_difference(there, text)}", f"not as the contracts say; {_ADVICE}"))
+    return found + [Finding(f"{name}:1", f"no contract has this page; {_ADVICE}") for name in _left_over(settings)]
 
 
 _ADVICE = "`tidegate contract docs` writes it anew"

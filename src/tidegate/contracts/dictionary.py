@@ -61,9 +61,7 @@ def page(contract: Contract, lineage: Lineage) -> str:
         for c in contract.columns
     ]
     # Without their lines: a page must not change whenever a model does.
-    readers = [
-        f"- {use.kind} `{use.name}`: `{use.place.rpartition(':')[0]}`" for use in lineage.readers(contract)
-    ]
+    readers = [f"- {use.kind} `{use.name}`: `{use.place.rpartition(':')[0]}`" for use in lineage.readers(contract)]
     models = lineage.downstream(contract)
     return _page(
         f"# {contract.dataset}: {contract.title}",
@@ -74,9 +72,7 @@ def page(contract: Contract, lineage: Lineage) -> str:
         _table(["column", "type", "unit", "what it is", "rules", "classification", "refers to"], columns),
         f"Besides, every row has `_partition` and `_batch_id`: {LINEAGE['_batch_id']}",
         "## Lineage",
-        f"Made by {lineage.producer(contract) or 'nothing'}. Read by:"
-        if readers
-        else "Nothing reads it yet.",
+        f"Made by {lineage.producer(contract) or 'nothing'}. Read by:" if readers else "Nothing reads it yet.",
         "\n".join(readers),
         f"Models built from it: {', '.join(f'`{name}`' for name in models)}." if models else "",
         _graph(dict.fromkeys(_edges(contract, lineage, with_models=True))),

@@ -122,9 +122,7 @@ def _of_column(name: str, old: Shape | None, new: Shape) -> Iterator[Step | Brea
         yield Step("relax", name, new.type)
     elif new.required and not old.required:
         what = f"says that column {name} is never empty, and rows published before may be"
-        yield Breach(
-            (name,), what, "keep `required: false`; expectations/ can judge new batches more strictly"
-        )
+        yield Breach((name,), what, "keep `required: false`; expectations/ can judge new batches more strictly")
 
 
 def _renamed(before: Layout, after: Layout, name: str) -> str:

@@ -52,9 +52,7 @@ Judge = Callable[[Subject], Iterator[tuple[Place, str]]]
 
 def findings(subject: Subject) -> list[Finding]:
     """Judge one contract by every rule, in the order of its lines."""
-    found = [
-        (subject.document.line(place), sentence) for judge in RULES for place, sentence in judge(subject)
-    ]
+    found = [(subject.document.line(place), sentence) for judge in RULES for place, sentence in judge(subject)]
     return [Finding(f"{subject.contract.reference}:{line}", sentence) for line, sentence in sorted(found)]
 
 

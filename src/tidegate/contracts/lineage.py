@@ -79,9 +79,7 @@ class Lineage:
 
     def downstream(self, contract: Contract) -> list[str]:
         """Return the dbt models that are built from the dataset, through whatever models stand between."""
-        found = [
-            text.name for text, sources, _ in self._models if (contract.schema, contract.table) in sources
-        ]
+        found = [text.name for text, sources, _ in self._models if (contract.schema, contract.table) in sources]
         for name in found:
             found += [t.name for t, _, refs in self._models if name in refs and t.name not in found]
         return sorted(found)
@@ -100,9 +98,7 @@ class Lineage:
         wanted = f"{dataset}." if column is None else f"{dataset}.{column}"
         found = []
         for name, path, references in self._contracts:
-            hits = [
-                line for to, line in references if to == wanted or (column is None and to.startswith(wanted))
-            ]
+            hits = [line for to, line in references if to == wanted or (column is None and to.startswith(wanted))]
             if hits and name != dataset:
                 found.append(Use("contract", name, f"{path}:{hits[0]}"))
         return found
@@ -123,9 +119,7 @@ class Lineage:
             text = path.read_text(encoding="utf-8")
             tree = ast.parse(text)
             if inputs := _inputs(tree):
-                found.append(
-                    (_Text("transform", path.stem, self._relative(path), _strings(tree, text)), inputs)
-                )
+                found.append((_Text("transform", path.stem, self._relative(path), _strings(tree, text)), inputs))
         return found
 
     @cached_property
@@ -170,9 +164,7 @@ def _yaml_lines(path: Path) -> tuple[str, ...]:
 
 def _inputs(tree: ast.Module) -> tuple[str, ...]:
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == "INPUTS" for t in node.targets
-        ):
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "INPUTS" for t in node.targets):
             return tuple(str(name) for name in ast.literal_eval(node.value))
     return ()
 

@@ -99,9 +99,7 @@ class _Reader:
         document = self.document
         objects = document.get("schema") or []
         if len(objects) != 1:
-            raise self.refuse(
-                ["schema"], f"expected one schema object (a file, a dataset), found {len(objects)}"
-            )
+            raise self.refuse(["schema"], f"expected one schema object (a file, a dataset), found {len(objects)}")
         obj = objects[0]
         dataset = obj["name"]
         if not _NAME.match(dataset):
@@ -110,9 +108,7 @@ class _Reader:
             raise self.refuse(["schema", 0, "name"], f"dataset {dataset!r} must live in {dataset}{SUFFIX}")
         schema, _, table = str(obj.get("physicalName") or f"raw.{dataset}").partition(".")
         if table != dataset or schema not in ("raw", "core"):
-            raise self.refuse(
-                ["schema", 0, "physicalName"], f"physicalName must be raw.{dataset} or core.{dataset}"
-            )
+            raise self.refuse(["schema", 0, "physicalName"], f"physicalName must be raw.{dataset} or core.{dataset}")
         properties = obj.get("properties") or []
         if not properties:
             raise self.refuse(["schema", 0], "a dataset needs at least one property")
@@ -129,9 +125,7 @@ class _Reader:
             ((p.get("primaryKeyPosition") or 0, p["name"]) for p in properties if p.get("primaryKey")),
         )
         if not _VERSION.match(str(document["version"])):
-            raise self.refuse(
-                ["version"], f"version {document['version']!r} must be MAJOR.MINOR.PATCH, as in 1.0.0"
-            )
+            raise self.refuse(["version"], f"version {document['version']!r} must be MAJOR.MINOR.PATCH, as in 1.0.0")
         about = document.get("description") or {}
         custom = self.custom(document)
         share = custom.get("maxRefusedShare", 0.0)
@@ -169,8 +163,7 @@ class _Reader:
         if physical is None:
             raise self.refuse(
                 [*where, "physicalType"],
-                f"column {name!r}: {logical} as {prop.get('physicalType')} is not supported; "
-                f"use {types.supported()}",
+                f"column {name!r}: {logical} as {prop.get('physicalType')} is not supported; use {types.supported()}",
             )
         here = self.line([*where, "name"])
         required = bool(prop.get("required") or prop.get("primaryKey"))
@@ -189,9 +182,7 @@ class _Reader:
         for index, quality in enumerate(prop.get("quality") or []):
             accepted = (quality.get("arguments") or {}).get("validValues")
             if quality.get("metric") == "invalidValues" and accepted:
-                rules.append(
-                    Rule("accepted", (name,), tuple(accepted), self.line([*where, "quality", index]))
-                )
+                rules.append(Rule("accepted", (name,), tuple(accepted), self.line([*where, "quality", index])))
         if prop.get("unique"):
             rules.append(Rule("key", (name,), True, self.line([*where, "unique"])))
         links = prop.get("relationships") or []
@@ -234,9 +225,8 @@ class _Reader:
         if len(chosen) == 1 and chosen[0].logical_type in ("date", "timestamp"):
             declared = self.custom(properties[marked[0][1]]).get("partitionGrain", "month")
             if declared not in ("year", "month", "day"):
-                raise self.refuse(
-                    ["schema", 0], f"partitionGrain must be year, month or day, found {declared!r}"
-                )
+                at: list[str | int] = ["schema", 0, "properties", marked[0][1]]
+                raise self.refuse(at, f"partitionGrain must be year, month or day, found {declared!r}")
             grain = declared
         return Partitioning(names, grain)
 
@@ -262,11 +252,7 @@ class _Reader:
         index = self.document["slaProperties"].index(item)
         unit = str(item.get("unit") or "").lower()
         seconds = units.get(unit) or units.get(unit.removesuffix("s"))
-        if (
-            seconds is None
-            or isinstance(item.get("value"), bool)
-            or not isinstance(item.get("value"), int | float)
-        ):
+        if seconds is None or isinstance(item.get("value"), bool) or not isinstance(item.get("value"), int | float):
             raise self.refuse(
                 ["slaProperties", index],
                 f"{item['property']} needs a number and a unit of {', '.join(units)}",

@@ -42,10 +42,7 @@ def domain_suite(project: Path, name: str) -> Suite | None:
     text = path.read_text(encoding="utf-8")
     try:
         document = yaml.safe_load(text)
-        lines = {
-            node.value: node.start_mark.line + 1
-            for node in _scalars(yaml.compose(text, Loader=yaml.SafeLoader))
-        }
+        lines = {node.value: node.start_mark.line + 1 for node in _scalars(yaml.compose(text, Loader=yaml.SafeLoader))}
         configurations = [
             {
                 "type": item["type"],
@@ -95,7 +92,7 @@ def judge_table(
         verdicts: list[Verdict] = []
         evidence: list[Evidence] = []
         for suite in suites:
-            decided, document = _judge(context, batch, suite)
+            decided, document = _judge(batch, suite)
             failed = sum(v.verdict != "PASS" for v in decided)
             file = Evidence.write(
                 "great_expectations",
@@ -109,8 +106,9 @@ def judge_table(
     except GreatExpectationsError as error:
         raise ContractError(f"Great Expectations cannot judge {schema}.{table}: {error}") from error
     finally:
-        # GX keeps its connections open otherwise, for as long as the process lives.
+        # GX keeps its connections open otherwise, for as long as the process lives: it has two engines.
         source.get_execution_engine().close()
+        source.get_engine().dispose()
 
 
 def _in_schema(url: str, schema: str) -> str:
@@ -121,7 +119,7 @@ def _in_schema(url: str, schema: str) -> str:
     return address.update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(hide_password=False)
 
 
-def _judge(context: Any, batch: Any, suite: Suite) -> tuple[list[Verdict], dict[str, Any]]:
+def _judge(batch: Any, suite: Suite) -> tuple[list[Verdict], dict[str, Any]]:
     results = _validate(batch, suite.name, suite.expectations, "BOOLEAN_ONLY")
     failed = [c for c, r in zip(suite.expectations, results, strict=True) if not r["success"]]
     details = dict(zip(map(id, failed), _validate(batch, suite.name, failed, "BASIC"), strict=True)) if failed else {}

@@ -59,8 +59,14 @@ def _published_keys(connection: Connection, contract: Contract, batch: Batch) ->
         return []
     keys = sql.SQL(", ").join(map(sql.Identifier, contract.key))
     row = connection.execute(
-        sql.SQL("SELECT count(*) AS n FROM {} JOIN (SELECT {}, _partition FROM {}) p USING ({}) WHERE p._partition <> {}").format(
-            table("staging", batch.table), keys, table(contract.schema, contract.table), keys, sql.Literal(batch.partition)
+        sql.SQL(
+            "SELECT count(*) AS n FROM {} JOIN (SELECT {}, _partition FROM {}) p USING ({}) WHERE p._partition <> {}"
+        ).format(
+            table("staging", batch.table),
+            keys,
+            table(contract.schema, contract.table),
+            keys,
+            sql.Literal(batch.partition),
         )
     ).fetchone()
     twice = int(row["n"]) if row else 0

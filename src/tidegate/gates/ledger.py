@@ -50,8 +50,8 @@ def record_batch(connection: Connection, batch: Batch) -> None:
     """Insert a landed batch."""
     connection.execute(
         """
-        INSERT INTO ops.batch (batch_id, dataset, partition, state, contract_version, source, source_sha256, landing_url,
-                               delivered_count, accepted_count, refused_count, published_schema)
+        INSERT INTO ops.batch (batch_id, dataset, partition, state, contract_version, source, source_sha256,
+                               landing_url, delivered_count, accepted_count, refused_count, published_schema)
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT (batch_id) DO NOTHING
         """,
@@ -75,9 +75,7 @@ def get_batch(connection: Connection, batch_id: str) -> Batch:
     Raises:
         UsageError: none does, or several do.
     """
-    rows = connection.execute(
-        "SELECT * FROM ops.batch WHERE starts_with(batch_id, %s) LIMIT 2", [batch_id]
-    ).fetchall()
+    rows = connection.execute("SELECT * FROM ops.batch WHERE starts_with(batch_id, %s) LIMIT 2", [batch_id]).fetchall()
     if len(rows) != 1 or not batch_id:
         found = "several batches" if rows else "no batch"
         raise UsageError(f"{found} with id {batch_id!r}; `tidegate batch list` shows them")
@@ -107,7 +105,7 @@ def batches(connection: Connection, *, dataset: str | None = None, state: str | 
 
 def set_state(connection: Connection, batch_id: str, state: str, **changes: Any) -> None:
     """Move a batch to `state`, setting other columns with it."""
-    assignments = [sql.SQL("state = %(state)s")]
+    assignments: list[sql.Composable] = [sql.SQL("state = %(state)s")]
     assignments += [sql.SQL("{} = {}").format(sql.Identifier(k), sql.Placeholder(k)) for k in changes]
     query = sql.SQL("UPDATE ops.batch SET {} WHERE batch_id = %(batch_id)s").format(sql.SQL(", ").join(assignments))
     connection.execute(query, {"state": state, "batch_id": batch_id, **changes})
@@ -146,7 +144,8 @@ def verdicts_of(connection: Connection, subject: str) -> list[Verdict]:
     """Return each rule's newest verdict on a batch or build, the gravest first."""
     rows = connection.execute(
         """
-        SELECT DISTINCT ON (gate, rule) gate, rule, verdict, value, target, target_source, evidence_sha256, rule_set_version
+        SELECT DISTINCT ON (gate, rule) gate, rule, verdict, value, target, target_source, evidence_sha256,
+               rule_set_version
         FROM ops.verdict WHERE subject = %s ORDER BY gate, rule, verdict_id DESC
         """,
         [subject],

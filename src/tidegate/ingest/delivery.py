@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +79,7 @@ def receive(path: Path, name: str, spool: Path) -> DeliveredFile:
                 newlines += chunk.count(b"\n")
                 last = chunk[-1:]
         newlines += last not in (b"\n", b"")
-        os.symlink(path.resolve(), target)
+        target.symlink_to(path.resolve())
     return DeliveredFile(target, name, digest.hexdigest(), newlines, target.stat().st_size)
 
 

@@ -113,7 +113,9 @@ def _only_partition(
     if len(found) == 1:
         return found[0]
     if not found:
-        raise SourceError(f"{delivery.name}: no row names a partition of {contract.dataset}; say which with --partition")
+        raise SourceError(
+            f"{delivery.name}: no row names a partition of {contract.dataset}; say which with --partition"
+        )
     raise SourceError(
         f"{delivery.name} holds {len(found)} partitions ({', '.join(found[:4])}, …): deliver one file for each, "
         "or say with --partition which one to take (rows of the others are refused)"
@@ -148,9 +150,7 @@ def _move(source: Path, target: Path) -> None:
         os.fsync(written.fileno())
 
 
-def _batch(
-    contract: Contract, partition: str, batch_id: str, delivery: Delivery, sifted: Sifted, url: str
-) -> Batch:
+def _batch(contract: Contract, partition: str, batch_id: str, delivery: Delivery, sifted: Sifted, url: str) -> Batch:
     return Batch(
         batch_id=batch_id,
         dataset=contract.dataset,

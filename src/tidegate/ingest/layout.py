@@ -110,7 +110,9 @@ def _header(file: DeliveredFile, delimiter: str, quote: str) -> list[str]:
     try:
         return next(csv.reader(io.StringIO(text), delimiter=delimiter, quotechar=quote, strict=True), [])
     except csv.Error as error:
-        raise SourceError(f"{file.name}:1: the header cannot be read ({error}); expected {delimiter!r} between names") from None
+        raise SourceError(
+            f"{file.name}:1: the header cannot be read ({error}); expected {delimiter!r} between names"
+        ) from None
 
 
 def _same_columns(contract: Contract, file: DeliveredFile, delivered: list[str], delimiter: str | None = None) -> None:
@@ -174,7 +176,9 @@ def _json_lines(contract: Contract, file: DeliveredFile) -> Laid:
         values[column.name] = (text, typed)
     names = "[" + ", ".join(literal(c.name) for c in contract.columns) + "]"
     whole = f"document IS NULL OR json_type(document) <> 'OBJECT' OR NOT list_has_all({names}, json_keys(document))"
-    return Laid(file, reading, reading, values, header_lines=0, lines=True, check=whole, blank="coalesce(trim(line), '') = ''")
+    return Laid(
+        file, reading, reading, values, header_lines=0, lines=True, check=whole, blank="coalesce(trim(line), '') = ''"
+    )
 
 
 def spool_of(home: Path, name: str) -> Path:

@@ -56,12 +56,7 @@ class _Lines:
 
     @property
     def text(self) -> str:
-        return (
-            "".join(self.raw)
-            .encode(errors="surrogateescape")
-            .decode(errors="backslashreplace")
-            .rstrip("\r\n")
-        )
+        return "".join(self.raw).encode(errors="surrogateescape").decode(errors="backslashreplace").rstrip("\r\n")
 
     @property
     def too_long(self) -> bool:

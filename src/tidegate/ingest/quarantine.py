@@ -44,7 +44,9 @@ class RefusedRow:
 
 def record(connection: Connection, batch: Batch, refused: Iterable[Refused]) -> None:
     """Write the refused rows of a batch in the caller's transaction."""
-    columns = "batch_id, dataset, partition, contract_version, source_file, line, column_name, value, rule, expected, record"
+    columns = (
+        "batch_id, dataset, partition, contract_version, source_file, line, column_name, value, rule, expected, record"
+    )
     with (
         connection.cursor() as cursor,
         cursor.copy(f"COPY quarantine.refused_row ({columns}) FROM STDIN") as copy,

@@ -64,9 +64,7 @@ def land_repaired(settings: Settings, path: Path, *, by: str) -> Replay:
         open_ids = quarantine.replayable(connection, list(lines))
     contract = _contract(settings, path, lines, rows)
     repaired = sheet.read(contract, rows, path)
-    waiting = sorted(
-        (r for r in rows if r.refused_row_id in open_ids), key=lambda r: (r.partition, r.batch_id)
-    )
+    waiting = sorted((r for r in rows if r.refused_row_id in open_ids), key=lambda r: (r.partition, r.batch_id))
     refused: dict[int, Refused] = {}
     batches = {r.replay_batch_id for r in rows if r.replay_batch_id and r.refused_row_id not in open_ids}
     for (partition, own), group in groupby(waiting, key=lambda r: (r.partition, r.batch_id)):
@@ -116,9 +114,7 @@ class _Step:
     sheet: str
     by: str
 
-    def run(
-        self, rows: Sequence[RefusedRow], repaired: dict[int, Repaired]
-    ) -> tuple[str | None, dict[int, Refused]]:
+    def run(self, rows: Sequence[RefusedRow], repaired: dict[int, Repaired]) -> tuple[str | None, dict[int, Refused]]:
         """Return the new batch's id, if any row was accepted, and the rows that were not."""
         work = f"replay into {self.contract.dataset} {self.partition}"
         with (
@@ -188,9 +184,7 @@ class _Step:
         digest = hashlib.sha256(base.batch_id.encode()).hexdigest()
         return DeliveredFile(target, f"batch {base.batch_id}", digest, 0, target.stat().st_size)
 
-    def _sheet(
-        self, rows: Sequence[RefusedRow], repaired: dict[int, Repaired], folder: Path
-    ) -> DeliveredFile:
+    def _sheet(self, rows: Sequence[RefusedRow], repaired: dict[int, Repaired], folder: Path) -> DeliveredFile:
         """Write the repaired values as text columns; which row is which, their order tells."""
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -251,9 +245,7 @@ class _Step:
         if base.state in _PENDING:
             # Released later, it would take the repaired rows away again.
             connection.execute(
-                sql.SQL("ALTER TABLE IF EXISTS {} SET SCHEMA archive").format(
-                    sql.Identifier("staging", base.table)
-                )
+                sql.SQL("ALTER TABLE IF EXISTS {} SET SCHEMA archive").format(sql.Identifier("staging", base.table))
             )
             ledger.set_state(connection, base.batch_id, "superseded")
         connection.commit()

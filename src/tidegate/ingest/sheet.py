@@ -125,9 +125,7 @@ def read(contract: Contract, rows: Sequence[RefusedRow], path: Path) -> dict[int
         changed = False
         for name, before in _delivered(contract, row).items():
             if name not in cells:
-                raise SourceError(
-                    f"{path}:1: column {name} is missing; export the rows again and repair that file"
-                )
+                raise SourceError(f"{path}:1: column {name} is missing; export the rows again and repair that file")
             if cells[name] == _shown(before):
                 # The quarantine spells NUL out, because PostgreSQL cannot store it.
                 values[name] = before.replace("\\u0000", "\0") if before is not None else None
@@ -159,15 +157,11 @@ def _records(path: Path) -> Iterable[tuple[int, dict[str, str]]]:
                 if not cells:
                     continue
                 if len(cells) != len(header):
-                    raise SourceError(
-                        f"{path}:{line}: found {len(cells)} cells, expected {len(header)} as in line 1"
-                    )
+                    raise SourceError(f"{path}:{line}: found {len(cells)} cells, expected {len(header)} as in line 1")
                 yield line, dict(zip(header, cells, strict=True))
     except UnicodeDecodeError as error:
         raise SourceError(f"{path}: not UTF-8 ({error.reason}); save the file as CSV UTF-8") from None
     except csv.Error as error:
-        raise SourceError(
-            f"{path}:{reader.line_num}: not readable as CSV ({error}); close the quotes there"
-        ) from None
+        raise SourceError(f"{path}:{reader.line_num}: not readable as CSV ({error}); close the quotes there") from None
     finally:
         csv.field_size_limit(before)

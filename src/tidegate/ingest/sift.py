@@ -81,14 +81,20 @@ def sift(
         return sieve.examine()
     except duckdb.IOException as error:
         if "No space left" in str(error):
-            raise UnavailableError(f"no space left under {scratch}: free some and run this again; nothing was published") from error
+            raise UnavailableError(
+                f"no space left under {scratch}: free some and run this again; nothing was published"
+            ) from error
         raise SourceError(f"{delivery.name}: cannot be read ({str(error).splitlines()[0]})") from error
     except duckdb.OutOfMemoryException as error:
-        raise UnavailableError(f"{delivery.name}: {str(error).splitlines()[0]}; raise TIDEGATE_DUCKDB_MEMORY") from error
+        raise UnavailableError(
+            f"{delivery.name}: {str(error).splitlines()[0]}; raise TIDEGATE_DUCKDB_MEMORY"
+        ) from error
     except duckdb.Error as error:
         for file in delivery.files:
             lines.require_one_ending(file)
-        raise SourceError(f"{delivery.name}: cannot be read as {contract.dataset} ({str(error).splitlines()[0]})") from error
+        raise SourceError(
+            f"{delivery.name}: cannot be read as {contract.dataset} ({str(error).splitlines()[0]})"
+        ) from error
     finally:
         engine.close()
 
@@ -122,7 +128,7 @@ def _typed(contract: Contract, laid: Laid) -> str:
         if text is not None:
             shown.append(f"{text} AS {check.text_of(column.name)}")
         shown.append(f"{typed} AS {identifier(column.name)}")
-    return f"SELECT {', '.join(shown)}, {laid.check} AS \"broken$\" FROM {laid.source} WHERE NOT ({laid.blank})"
+    return f'SELECT {", ".join(shown)}, {laid.check} AS "broken$" FROM {laid.source} WHERE NOT ({laid.blank})'
 
 
 class _Sieve:
@@ -195,13 +201,13 @@ class _Sieve:
                 rules.append((rule.kind, rule.columns[0], rule.expected))
             record = self._record(laid)
             # The place is taken before blank lines fall away.
-            source = f"(SELECT *, row_number() OVER () AS \"place$\" FROM {laid.ordered})"
+            source = f'(SELECT *, row_number() OVER () AS "place$" FROM {laid.ordered})'
             typed = _typed(self.contract, Laid(**{**vars(laid), "source": source})).replace(
                 'AS "broken$"', f'AS "broken$", "place$", {record} AS "record$"', 1
             )
             select = (
-                f"SELECT {number} AS \"file$\", \"place$\", \"record$\", {self.columns}, "
-                f"CASE {' '.join(whens)} END AS \"rule$\" FROM ({typed})"
+                f'SELECT {number} AS "file$", "place$", "record$", {self.columns}, '
+                f'CASE {" ".join(whens)} END AS "rule$" FROM ({typed})'
             )
             create = "CREATE OR REPLACE TEMP TABLE checked AS" if number == 0 else "INSERT INTO checked"
             self.engine.execute(f"{create} {select}")
@@ -265,9 +271,7 @@ class _Sieve:
                 record = json.dumps({"line": found.text.replace("\0", "\\u0000")})
                 yield Refused(laid.file.name, found.line, found.column, None, "structure", found.expected, record)
 
-    def _broken(
-        self, rows: list[Any], rules: list[tuple[str, str, str]], readings: list[Reading]
-    ) -> Iterator[Refused]:
+    def _broken(self, rows: list[Any], rules: list[tuple[str, str, str]], readings: list[Reading]) -> Iterator[Refused]:
         for number, place, record, rule in rows:
             kind, column, expected = rules[rule]
             value = json.loads(record).get(column.split(", ")[0]) if column else None

@@ -43,7 +43,7 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         connection.execute(ddl.batch_table(contract, batch.table))
         connection.commit()
         with ledger.timed(settings, batch_id, "stage") as timing:
-            timing.rows = _copy(settings, contract, batch)
+            timing.rows = _copy(settings, batch)
             with connection.transaction():
                 connection.execute(ddl.finish_batch_table(contract, batch.table, batch.partition, batch.batch_id))
                 verdict = _reconcile(connection, contract, batch)
@@ -69,7 +69,7 @@ def _reconcile(connection: Connection, contract: Contract, batch: Batch) -> Verd
     )
 
 
-def _copy(settings: Settings, contract: Contract, batch: Batch) -> int:
+def _copy(settings: Settings, batch: Batch) -> int:
     import pyarrow.parquet as pq
 
     with _open(batch.landing_url) as stream:
@@ -110,7 +110,9 @@ def _copy_groups(settings: Settings, batch: Batch, groups: list[int]) -> int:
                 f"batch {batch.batch_id}: the warehouse stopped taking rows ({text.splitlines()[0]}); run it again: "
                 "nothing was published"
             ) from error
-        raise TerminalError(f"batch {batch.batch_id}: the warehouse refused the rows: {text.splitlines()[0]}") from error
+        raise TerminalError(
+            f"batch {batch.batch_id}: the warehouse refused the rows: {text.splitlines()[0]}"
+        ) from error
 
 
 def _open(url: str) -> Any:

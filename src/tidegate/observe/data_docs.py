@@ -52,13 +52,17 @@ def build(settings: Settings) -> Site:
     context.variables.progress_bars = {"globally": False}
     context.variables.data_docs_sites = {"tidegate": _configuration(partial)}
     store = context.stores[context.validation_results_store_name]
-    left_out = []
+    left_out, suites = [], {}
     for row in rows:
-        document = _proven(row)
-        if document is None:
+        content = _proven(row)
+        if content is None:
             left_out.append(str(row["path"]))
             continue
-        store.set(_key(row, document), expectationSuiteValidationResultSchema.load(_annotated(row, document)))
+        document = _annotated(row, content)
+        suites[document["suite_name"]] = [result["expectation_config"] for result in document["results"]]
+        store.set(_key(row, document), expectationSuiteValidationResultSchema.load(document))
+    for name, configurations in suites.items():
+        context.suites.add(gx.ExpectationSuite(name=name, expectations=configurations))
     shutil.rmtree(partial, ignore_errors=True)
     context.build_data_docs(site_names=["tidegate"])
     shutil.rmtree(site, ignore_errors=True)
@@ -93,13 +97,20 @@ def _proven(row: Row) -> Row | None:
 
 
 def _annotated(row: Row, document: Row) -> Row:
-    """Add what the pages show beside the results: the run, and where each expectation is written."""
+    """Add what the pages show beside the results: what was judged, when, and where the rules are written."""
+    # A dataset, or a table of the marts: the table's name without the batch's own ending.
+    about = document["meta"]["active_batch_definition"]["data_asset_name"].partition("__")[0]
+    document["suite_name"] = f"{about} {document['suite_name']}"
     for result in document["results"]:
         meta = result["expectation_config"]["meta"]
         meta["notes"] = {"format": "string", "content": [f"{meta['target']}, written in {meta['source']}"]}
     run = {"run_name": row["subject"], "run_time": row["taken_at"].isoformat()}
-    document["meta"] |= {"run_id": run, "validation_time": row["taken_at"].isoformat()}
+    document["meta"] |= {"run_id": run, "batch_spec": {"data_asset_name": _about(row, about)}}
     return document
+
+
+def _about(row: Row, name: str) -> str:
+    return f"{name} {row['partition']}" if row["partition"] else name
 
 
 def _key(row: Row, document: Row) -> Any:
@@ -109,12 +120,10 @@ def _key(row: Row, document: Row) -> Any:
         ValidationResultIdentifier,
     )
 
-    # The name of a folder on the site: a table of the marts, or a dataset.
-    about = document["meta"]["active_batch_definition"]["data_asset_name"].partition("__")[0]
     return ValidationResultIdentifier(
-        expectation_suite_identifier=ExpectationSuiteIdentifier(f"{about} {document['suite_name']}"),
+        expectation_suite_identifier=ExpectationSuiteIdentifier(document["suite_name"]),
         run_id=RunIdentifier(run_name=row["subject"], run_time=row["taken_at"]),
-        batch_identifier=" ".join(filter(None, (about, row["partition"]))),
+        batch_identifier=document["meta"]["batch_spec"]["data_asset_name"],
     )
 
 

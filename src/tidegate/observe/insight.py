@@ -98,7 +98,8 @@ def _on_time(rows: Sequence[Row]) -> Insight:
 
 
 def _by_hour(rows: Sequence[Row]) -> Insight:
-    drawn = [row for row in rows if row["mean_dep_delay_minutes"] is not None]
+    shown = ("origin", "scheduled_hour", "mean_dep_delay_minutes")
+    drawn = [{name: row[name] for name in shown} for row in rows if row["mean_dep_delay_minutes"] is not None]
     sentence = "No flight has departed yet."
     if drawn:
         low, high = (of(drawn, key=lambda row: row["mean_dep_delay_minutes"]) for of in (min, max))

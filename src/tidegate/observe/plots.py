@@ -45,9 +45,7 @@ _BARE = {"domain": False, "ticks": False}
 _NAMES = {"labelLimit": 190, "labelFontSize": 13, "labelColor": "var(--ink)"}
 
 
-def heat_map(
-    rows: Sequence[Row], carriers: Sequence[str], months: Sequence[str], title: str, description: str
-) -> str:
+def heat_map(rows: Sequence[Row], carriers: Sequence[str], months: Sequence[str], title: str, description: str) -> str:
     """Draw one cell per carrier and month.
 
     Args:
@@ -71,9 +69,7 @@ def heat_map(
     cells = base.mark_rect(cornerRadius=3, stroke="var(--card)", strokeWidth=2).encode(
         color=alt.Color("class:N", scale=fill, legend=None)
     )
-    labels = base.mark_text(fontSize=12).encode(
-        text="label:N", color=alt.Color("class:N", scale=ink, legend=None)
-    )
+    labels = base.mark_text(fontSize=12).encode(text="label:N", color=alt.Color("class:N", scale=ink, legend=None))
     chart = (
         (cells + labels)
         .resolve_scale(color="independent")
@@ -118,9 +114,7 @@ def lines(rows: Sequence[Row], title: str, description: str) -> str:
     points = base.mark_point(filled=True, size=46, opacity=1).encode(
         shape=alt.Shape("origin:N", scale=alt.Scale(domain=origins, range=shapes), legend=legend)
     )
-    return _svg(
-        (base.mark_line(strokeWidth=2) + points).properties(width=860, height=280), title, description
-    )
+    return _svg((base.mark_line(strokeWidth=2) + points).properties(width=860, height=280), title, description)
 
 
 def bars(rows: Sequence[Row], title: str, description: str) -> str:
@@ -157,9 +151,7 @@ def _svg(chart: Any, title: str, description: str) -> str:
         element.tag = element.tag.rpartition("}")[2]
     width, height = root.get("width"), root.get("height")
     root.attrib.clear()
-    root.attrib.update(
-        {"role": "img", "viewBox": f"0 0 {width} {height}", "width": f"{width}", "height": f"{height}"}
-    )
+    root.attrib.update({"role": "img", "viewBox": f"0 0 {width} {height}", "width": f"{width}", "height": f"{height}"})
     for position, (tag, text) in enumerate((("title", title), ("desc", description))):
         child = ET.Element(tag)
         child.text = text

@@ -107,7 +107,12 @@ def _places(settings: Settings) -> list[dict[str, str | None]]:
     docs = settings.home / "docs"
     made = "`tidegate docs` builds it"
     places = [
-        ("Data Docs", "Great Expectations, rule by rule", docs / "expectations" / "index.html", made),
+        (
+            "Data Docs",
+            "Great Expectations, rule by rule; its pages load their style from the network",
+            docs / "expectations" / "index.html",
+            made,
+        ),
         ("dbt docs", "models, columns, lineage", docs / "dbt" / "index.html", made),
         ("Catalog", "contracts and data dictionary", docs / "contracts" / "index.html", made),
     ]
@@ -115,12 +120,8 @@ def _places(settings: Settings) -> list[dict[str, str | None]]:
         {"name": name, "what": what, "link": _link(settings, file), "absent": absent}
         for name, what, file, absent in places
     ]
-    airflow = (
-        settings.airflow_url if (settings.airflow_url or "").startswith(("http://", "https://")) else None
-    )
-    told.append(
-        {"name": "Airflow", "what": "DAGs, runs, logs", "link": airflow, "absent": "`tidegate up` starts it"}
-    )
+    airflow = settings.airflow_url if (settings.airflow_url or "").startswith(("http://", "https://")) else None
+    told.append({"name": "Airflow", "what": "DAGs, runs, logs", "link": airflow, "absent": "`tidegate up` starts it"})
     return told
 
 

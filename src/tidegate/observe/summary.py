@@ -181,7 +181,5 @@ def lines(told: Summary) -> list[str]:
     for gate, counted in told.verdicts.items():
         text.append(f"gate      {gate}: " + ", ".join(f"{n} {v}" for v, n in counted.items() if n))
     if told.seconds:
-        text.append(
-            "seconds   " + ", ".join(f"{step} {seconds:.1f}" for step, seconds in told.seconds.items())
-        )
+        text.append("seconds   " + ", ".join(f"{step} {seconds:.1f}" for step, seconds in told.seconds.items()))
     return text

@@ -146,9 +146,7 @@ def batches(connection: Connection) -> list[Row]:
 def rules(connection: Connection) -> list[RuleTold]:
     """Return what each rule decided, the gravest first, then by dataset and gate."""
     grouped: dict[tuple[str, str, str], list[Case]] = defaultdict(list)
-    for row in connection.execute(
-        f"SELECT * FROM ({VERDICTS}) AS v ORDER BY partition DESC NULLS LAST, subject"
-    ):
+    for row in connection.execute(f"SELECT * FROM ({VERDICTS}) AS v ORDER BY partition DESC NULLS LAST, subject"):
         subject, dataset, partition = row.pop("subject"), row.pop("dataset"), row.pop("partition")
         grouped[dataset, row["gate"], row["rule"]].append(Case(subject, partition, Verdict(**row)))
     told = [RuleTold(*key, cases) for key, cases in grouped.items()]

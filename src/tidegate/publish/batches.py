@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 import structlog
 from psycopg import sql
@@ -18,7 +17,6 @@ from tidegate.settings import Settings
 from tidegate.stores.postgres import LOCK_TIMEOUT, Connection, connect, exclusive, table
 
 log = structlog.get_logger(__name__)
-Result = TypeVar("Result")
 
 _ATTEMPTS = 5
 
@@ -58,7 +56,9 @@ def _require_publishable(connection: Connection, batch: Batch) -> None:
                 "tells more, then `tidegate batch release` or `reject`, with --why"
             )
         case "rejected":
-            raise HeldError(f"batch {batch.batch_id} was rejected; deliver a corrected {batch.dataset} {batch.partition}")
+            raise HeldError(
+                f"batch {batch.batch_id} was rejected; deliver a corrected {batch.dataset} {batch.partition}"
+            )
         case "superseded" | "undone":
             raise SourceError(
                 f"batch {batch.batch_id} of {batch.dataset} {batch.partition} was published once and is {batch.state}: "
@@ -83,7 +83,7 @@ def _first_refused(connection: Connection, batch: Batch) -> str:
     )
 
 
-def _patiently(action: Callable[[], Result]) -> Result:
+def _patiently[Result](action: Callable[[], Result]) -> Result:
     """Try again while readers hold the table, giving way to them in between."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -104,7 +104,11 @@ def _swap_in(connection: Connection, contract: Contract, batch: Batch) -> Batch:
             _detach(connection, contract, before, "superseded")
         _attach(connection, contract, batch, "staging")
         ledger.set_state(
-            connection, batch.batch_id, "published", previous_batch_id=before.batch_id if before else None, held_reason=None
+            connection,
+            batch.batch_id,
+            "published",
+            previous_batch_id=before.batch_id if before else None,
+            held_reason=None,
         )
         connection.execute("UPDATE ops.batch SET published_at = now() WHERE batch_id = %s", [batch.batch_id])
     return ledger.get_batch(connection, batch.batch_id)

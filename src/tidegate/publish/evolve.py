@@ -12,7 +12,6 @@ import structlog
 
 from tidegate.contracts import Contract, ddl
 from tidegate.contracts.evolution import Breach, Layout, Shape, Step, plan
-from tidegate.contracts.house import Finding
 from tidegate.contracts.lineage import Lineage
 from tidegate.contracts.model import LINEAGE_COLUMNS, version_number
 from tidegate.errors import ContractError
@@ -49,9 +48,7 @@ def ensure(connection: Connection, contract: Contract) -> list[Step]:
     if waiting is not None and waiting.done(contract):
         return []
     # Two batches of one dataset may be published at once; the second finds the work done.
-    connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"layout of {contract.dataset}"]
-    )
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"layout of {contract.dataset}"])
     waiting = pending(connection, contract)
     if waiting is None:
         connection.execute(ddl.published_table(contract))
@@ -59,10 +56,7 @@ def ensure(connection: Connection, contract: Contract) -> list[Step]:
         return []
     if waiting.done(contract):
         return []
-    if waiting.breaches:
-        raise ContractError(refusal(contract, waiting))
-    if waiting.steps and waiting.published == contract.version:
-        raise ContractError(unversioned(contract, waiting))
+    require_possible(contract, waiting)
     target = table(contract.schema, contract.table)
     with views.out_of_the_way(connection, contract, [s for s in waiting.steps if s.kind == "widen"]):
         for step in waiting.steps:
@@ -114,20 +108,21 @@ def pending(connection: Connection, contract: Contract) -> Pending | None:
     return Pending(published, tuple(steps), tuple(breaches))
 
 
-def findings(connection: Connection, contract: Contract) -> list[Finding]:
-    """Hold the published table against its contract; a change that publishing will make is no finding."""
-    waiting = pending(connection, contract)
-    if waiting is None or waiting.done(contract):
-        return []
-    sentence = None
+def require_possible(contract: Contract, waiting: Pending | None) -> None:
+    """Refuse what cannot be done in place, or comes without a new version; None is a table to be made.
+
+    Raises:
+        ContractError: with the line of the contract, who would break, and what to do.
+    """
+    if waiting is None:
+        return
     if waiting.breaches:
-        sentence = refusal(contract, waiting)
-    elif waiting.steps and waiting.published == contract.version:
-        sentence = unversioned(contract, waiting)
-    if sentence is None:
-        return []
-    place, _, words = sentence.partition(": ")
-    return [Finding(place, words)]
+        raise ContractError(_refusal(contract, waiting))
+    if waiting.steps and waiting.published == contract.version:
+        raise ContractError(
+            f"{contract.reference}:1: the contract has changed ({'; '.join(map(str, waiting.steps))}) and still "
+            f"calls itself {contract.version}, as {contract.schema}.{contract.table} does; raise its version"
+        )
 
 
 def layout_of(connection: Connection, schema: str, name: str) -> Layout | None:
@@ -170,7 +165,7 @@ _SPELLED = {
 }
 
 
-def refusal(contract: Contract, waiting: Pending) -> str:
+def _refusal(contract: Contract, waiting: Pending) -> str:
     """Return the sentence that says which column of the contract breaks whom, and what to do."""
     breach = waiting.breaches[0]
     lineage = Lineage(contract.project)
@@ -184,14 +179,6 @@ def refusal(contract: Contract, waiting: Pending) -> str:
         f"{contract.reference}:{_line(contract, breach)}: version {contract.version} {breach.what}; "
         f"{contract.schema}.{contract.table} holds data published under {waiting.published}. "
         f"Reading it: {readers}{through}. Nothing was changed: {breach.remedy}.{more}"
-    )
-
-
-def unversioned(contract: Contract, waiting: Pending) -> str:
-    """Return the sentence that asks for a new version."""
-    return (
-        f"{contract.reference}:1: the contract has changed ({'; '.join(map(str, waiting.steps))}) and still "
-        f"calls itself {contract.version}, as {contract.schema}.{contract.table} does; raise its version"
     )
 
 

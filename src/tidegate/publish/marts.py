@@ -153,7 +153,7 @@ def _reconcile(connection: Connection) -> list[Verdict]:
     return verdicts
 
 
-def _number(connection: Connection, query: sql.Composable) -> int:
+def _number(connection: Connection, query: sql.SQL | sql.Composed) -> int:
     row = connection.execute(query).fetchone()
     return int(row["n"]) if row else 0
 
@@ -170,11 +170,15 @@ def publish(settings: Settings, build_id: str) -> None:
         if current == "published":
             return
         if current == "held":
-            row = connection.execute("SELECT held_reason FROM ops.marts_build WHERE build_id = %s", [build_id]).fetchone()
+            row = connection.execute(
+                "SELECT held_reason FROM ops.marts_build WHERE build_id = %s", [build_id]
+            ).fetchone()
             reason = row["held_reason"] if row else ""
             raise HeldError(f"build {build_id} of the marts is held: {reason}. Readers keep the marts they have")
         if not ledger.verdicts_of(connection, build_id):
-            raise HeldError(f"build {build_id} of the marts has not been judged: nothing is published without a verdict")
+            raise HeldError(
+                f"build {build_id} of the marts has not been judged: nothing is published without a verdict"
+            )
         _require_candidate(connection, build_id)
         connection.commit()
         with ledger.timed(settings, build_id, "publish"), connection.transaction():
@@ -227,5 +231,3 @@ def _code(settings: Settings) -> str:
             digest.update(str(file.relative_to(settings.project)).encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()
-
-

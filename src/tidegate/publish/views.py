@@ -40,9 +40,7 @@ def out_of_the_way(connection: Connection, contract: Contract, widened: Sequence
     yield
     for view in found:
         options = sql.SQL(f" WITH ({view.options})" if view.options else "")
-        connection.execute(
-            sql.SQL("CREATE VIEW {}{} AS {}").format(view.name, options, sql.SQL(view.definition))
-        )
+        connection.execute(sql.SQL("CREATE VIEW {}{} AS {}").format(view.name, options, sql.SQL(view.definition)))
         for comment in view.comments:
             kind, owner = ("VIEW", view.name)
             if comment["column"]:
@@ -50,9 +48,7 @@ def out_of_the_way(connection: Connection, contract: Contract, widened: Sequence
             connection.execute(sql.SQL("COMMENT ON " + kind + " {} IS {}").format(owner, comment["text"]))
         for grant in view.grants:
             who = sql.SQL("PUBLIC") if grant["grantee"] is None else sql.Identifier(grant["grantee"])
-            connection.execute(
-                sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(grant["privilege"]), view.name, who)
-            )
+            connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(grant["privilege"]), view.name, who))
 
 
 def _dependents(connection: Connection, contract: Contract, widened: Sequence[Step]) -> list[_View]:

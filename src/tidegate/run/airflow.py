@@ -86,9 +86,7 @@ class Airflow:
         """Return the newest runs of some DAGs, newest first."""
         body = {"dag_ids": list(dag_ids), "page_limit": _PAGE, "order_by": "-id"}
         found = _checked(self._client.post("dags/~/dagRuns/list", json=body))["dag_runs"]
-        return [
-            DagRun(run["dag_id"], run["dag_run_id"], run["state"], run.get("partition_key")) for run in found
-        ]
+        return [DagRun(run["dag_id"], run["dag_run_id"], run["state"], run.get("partition_key")) for run in found]
 
     def why(self, run: DagRun) -> tuple[str, str]:
         """Return the task that made a run fail, and the error that its log ends with."""
@@ -99,10 +97,7 @@ class Airflow:
         task = failed[0]
         log = self._get(f"{path}/{task['task_id']}/logs/{task['try_number']}", full_content="true")
         errors = [
-            detail
-            for line in log["content"]
-            if isinstance(line, dict)
-            for detail in line.get("error_detail") or ()
+            detail for line in log["content"] if isinstance(line, dict) for detail in line.get("error_detail") or ()
         ]
         reason = f"{errors[-1]['exc_type']}: {errors[-1]['exc_value']}" if errors else "see the task's log"
         return task["task_id"], reason

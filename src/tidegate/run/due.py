@@ -9,7 +9,7 @@ from pathlib import Path
 from tidegate.contracts import Contract, load_all
 from tidegate.contracts.model import WHOLE
 from tidegate.gates import ledger
-from tidegate.ingest.sources.local import PARTITION, available
+from tidegate.ingest.sources.local import available, delivered
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
 
@@ -57,14 +57,13 @@ def _delivered(settings: Settings, contract: Contract) -> dict[str, str]:
     """Return the content hash of what the inbox holds, by partition, as a delivery's hash is made."""
     source = contract.sources[0]
     names = available(settings, source) if contract.partitioning else [WHOLE]
-    delivered = {}
+    found = {}
     for name in names:
-        location = source.location.replace(PARTITION, name)
-        hashes = sorted(_hash(path) for path in settings.inbox_path.glob(location))
+        hashes = sorted(_hash(path) for path in delivered(settings, source, name))
         if hashes:
             joined = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-            delivered[name] = hashes[0] if len(hashes) == 1 else joined
-    return delivered
+            found[name] = hashes[0] if len(hashes) == 1 else joined
+    return found
 
 
 def _hash(path: Path) -> str:

@@ -28,9 +28,7 @@ def is_current(settings: Settings) -> bool:
     found = path(settings)
     if not found.is_file():
         return False
-    sources = [
-        file for root in _ROOTS for file in (settings.project / root, *(settings.project / root).rglob("*"))
-    ]
+    sources = [file for root in _ROOTS for file in (settings.project / root, *(settings.project / root).rglob("*"))]
     # Folders count: removing a model changes its folder's time only.
     return found.stat().st_mtime > max(file.stat().st_mtime for file in sources)
 

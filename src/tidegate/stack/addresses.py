@@ -25,9 +25,7 @@ def external(settings: Settings) -> frozenset[str]:
     """Return the address knobs that somebody else has set: their value is not the one that `up` wrote."""
     written = dotenv_values(settings.home / "env")
     return frozenset(
-        knob
-        for knob in KNOBS
-        if plain(getattr(settings, knob)) not in (None, written.get(PREFIX + knob.upper()))
+        knob for knob in KNOBS if plain(getattr(settings, knob)) not in (None, written.get(PREFIX + knob.upper()))
     )
 
 

@@ -43,9 +43,7 @@ def running_version() -> str:
 def fingerprint(environment: Mapping[str, str]) -> str:
     """Return a short hash of a configuration: when it differs, the servers must be started anew."""
     ruling = {
-        name: value
-        for name, value in environment.items()
-        if name.startswith(("AIRFLOW", "TIDEGATE", "PYTHONPATH"))
+        name: value for name, value in environment.items() if name.startswith(("AIRFLOW", "TIDEGATE", "PYTHONPATH"))
     }
     return hashlib.sha256(json.dumps([running_version(), ruling], sort_keys=True).encode()).hexdigest()[:16]
 
@@ -55,10 +53,7 @@ def revision(database_url: str) -> str | None:
     import psycopg
 
     with psycopg.connect(database_url) as connection:
-        if (
-            connection.execute("SELECT 1 FROM pg_tables WHERE tablename = 'alembic_version'").fetchone()
-            is None
-        ):
+        if connection.execute("SELECT 1 FROM pg_tables WHERE tablename = 'alembic_version'").fetchone() is None:
             return None
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     return row[0] if row else None
@@ -86,9 +81,7 @@ def forked(
         parent.stdin.flush()
         answer = parent.stdout.readline()
         if not answer:
-            raise StackError(
-                f"Airflow cannot be imported by {sys.executable}:\n{indent(parent.stderr.read())}"
-            )
+            raise StackError(f"Airflow cannot be imported by {sys.executable}:\n{indent(parent.stderr.read())}")
         yield json.loads(answer)
         parent.stdin.write("go\n")
 

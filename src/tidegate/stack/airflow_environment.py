@@ -31,9 +31,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         "TIDEGATE_PROJECT": str(settings.project),
         # dags/ wires; transforms/ is code that tasks import.
         "PYTHONPATH": os.pathsep.join(
-            dict.fromkeys(
-                [str(settings.project), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-            )
+            dict.fromkeys([str(settings.project), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
         ),
         "PATH": os.pathsep.join(
             dict.fromkeys([str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)])
@@ -153,6 +151,4 @@ _DAG_PROCESSOR = {
 
 def _from_dotenv(file: Path) -> dict[str, str]:
     """Return the connections, variables and options for Airflow that the user wrote into `.env`."""
-    return {
-        name: value for name, value in dotenv_values(file).items() if name.startswith("AIRFLOW_") and value
-    }
+    return {name: value for name, value in dotenv_values(file).items() if name.startswith("AIRFLOW_") and value}

@@ -67,9 +67,7 @@ def up(settings: Settings, say: Say) -> Settings:
             if here.warehouse:
                 ours["warehouse_url"] = server.dsn("warehouse", "tidegate", secrets.warehouse_password)
             if here.airflow_database:
-                ours["airflow_database_url"] = server.dsn(
-                    "airflow", "airflow", secrets.airflow_database_password
-                )
+                ours["airflow_database_url"] = server.dsn("airflow", "airflow", secrets.airflow_database_password)
         if here.airflow:
             ours["airflow_url"] = f"http://{LOOPBACK}:{supervisor.port_for(API, BASE_PORTS[API])}"
             if "airflow_password" not in addresses.external(settings):
@@ -167,11 +165,7 @@ def _check_life(
         time.sleep(0.05)
         return
     log = supervisor.log(name)
-    what = (
-        f"does not answer after {PATIENCE} s (waiting for {', '.join(waiting or [name])})"
-        if alive
-        else "has ended"
-    )
+    what = f"does not answer after {PATIENCE} s (waiting for {', '.join(waiting or [name])})" if alive else "has ended"
     raise StackError(
         f"{name} {what}. The end of {log}:\n{tail(log)}\n    Mend what it says and run `tidegate up` again."
     )

@@ -71,9 +71,7 @@ class PostgresServer:
 
     def is_made(self) -> bool:
         """Return whether the directory holds a whole cluster: it is named only after `initdb` has ended."""
-        return (self.directory / "PG_VERSION").is_file() and (
-            self.directory / "global" / "pg_control"
-        ).is_file()
+        return (self.directory / "PG_VERSION").is_file() and (self.directory / "global" / "pg_control").is_file()
 
     def made_by(self) -> int | None:
         """Return the major version of PostgreSQL that made the directory, None if it is not made."""
@@ -124,9 +122,7 @@ class PostgresServer:
         own = {"listen_addresses": LOOPBACK, "port": str(self.port), "unix_socket_directories": ""}
         lines = [f"{name} = '{value}'" for name, value in {**TUNING, **self.settings, **own}.items()]
         conf = self.directory / "tidegate.conf"
-        conf.write_text(
-            "# Written by tidegate at each start: changes here are lost.\n" + "\n".join(lines) + "\n"
-        )
+        conf.write_text("# Written by tidegate at each start: changes here are lost.\n" + "\n".join(lines) + "\n")
         if self.user:
             shutil.chown(conf, self.user)
 
@@ -203,9 +199,7 @@ class PostgresServer:
 
     def reset_password(self) -> None:
         """Set the superuser's password in the stopped server's directory, where no old one is asked for."""
-        self._run(
-            "postgres", "--single", "-D", str(self.directory), "postgres", said=self._password_statement()
-        )
+        self._run("postgres", "--single", "-D", str(self.directory), "postgres", said=self._password_statement())
 
     def stop(self, patience: float = 30) -> None:
         """Disconnect clients, write a checkpoint, end; only the server of this directory is touched."""

@@ -41,9 +41,7 @@ def find(named: Path | None = None, *, major: int | None = None) -> Binaries:
     if fitting:
         return fitting[0]
     seen = ", ".join(f"{b.version} in {b.folder}" for b in candidates) or "none"
-    wanted = (
-        f"PostgreSQL {major} (which made the data directory)" if major else f"PostgreSQL {OLDEST} or newer"
-    )
+    wanted = f"PostgreSQL {major} (which made the data directory)" if major else f"PostgreSQL {OLDEST} or newer"
     where = f"in {named}, which TIDEGATE_POSTGRES_BIN names" if named else "on this machine"
     remedy = "Name the folder of its `initdb` and `postgres`" if named else f"Type: {_install_command(major)}"
     raise StackError(f"no {wanted} {where} (found: {seen}). {remedy}")
@@ -104,6 +102,4 @@ def _install_command(major: int | None) -> str:
         return f"{sudo}dnf install --assumeyes postgresql-server"
     if shutil.which("brew"):
         return f"brew install postgresql@{major or 17}"
-    return (
-        "your system's command to install the PostgreSQL server, then set TIDEGATE_POSTGRES_BIN to its folder"
-    )
+    return "your system's command to install the PostgreSQL server, then set TIDEGATE_POSTGRES_BIN to its folder"

@@ -23,9 +23,7 @@ def ensure_role(connection: psycopg.Connection, role: str, password: str) -> Non
     )
 
 
-def ensure_database(
-    connection: psycopg.Connection, database: str, owner: str, template: str | None = None
-) -> None:
+def ensure_database(connection: psycopg.Connection, database: str, owner: str, template: str | None = None) -> None:
     """Make `database` exist, owned by `owner` and closed to everybody else."""
     if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone():
         connection.execute(

@@ -44,9 +44,7 @@ def look(settings: Settings) -> Status:
     for name in airflow.COMPONENTS:
         address = settings.airflow_url if name == API else None
         services[name] = (
-            _remembered(memory, name, address, airflow.running_version())
-            if here.airflow
-            else _external(address)
+            _remembered(memory, name, address, airflow.running_version()) if here.airflow else _external(address)
         )
     services[SAIL] = (
         _remembered(memory, SAIL, settings.spark_remote, sail.running_version())

@@ -37,9 +37,7 @@ class Supervisor:
         old = self.memory.ports.get(name)
         chosen = port.choose(base, self.home.path, avoid=set(self.memory.ports.values()))
         if old:
-            self.say(
-                f"{name}: port {old} is taken by a program that tidegate did not start, moved to {chosen}"
-            )
+            self.say(f"{name}: port {old} is taken by a program that tidegate did not start, moved to {chosen}")
         self.memory.ports[name] = chosen
         self.memory.save()
         return chosen

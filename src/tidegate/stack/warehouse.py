@@ -49,9 +49,7 @@ def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
             server.stop()
         _start(server, configuration, supervisor)
     if not server.takes_password():
-        supervisor.say(
-            f"{NAME}: its data know another password than secrets.json, setting the one of the file"
-        )
+        supervisor.say(f"{NAME}: its data know another password than secrets.json, setting the one of the file")
         server.stop()
         server.reset_password()
         _start(server, configuration, supervisor)
@@ -127,7 +125,4 @@ def _make_place(settings: Settings, supervisor: Supervisor) -> None:
 
 
 def _can_pass(user: str, folder: Path) -> bool:
-    return (
-        subprocess.run(["test", "-x", folder], user=user, extra_groups=[], cwd="/", check=False).returncode
-        == 0
-    )
+    return subprocess.run(["test", "-x", folder], user=user, extra_groups=[], cwd="/", check=False).returncode == 0

@@ -49,7 +49,11 @@ def connect(settings: Settings, *, autocommit: bool = False) -> Iterator[Connect
             url, autocommit=autocommit, row_factory=dict_row, application_name="tidegate", connect_timeout=10
         ) as connection:
             yield connection
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as error:
+    except (
+        psycopg.errors.LockNotAvailable,
+        psycopg.errors.DeadlockDetected,
+        psycopg.errors.SerializationFailure,
+    ) as error:
         raise BusyError(f"the warehouse's tables are in use ({str(error).splitlines()[0]}); try again") from error
     except psycopg.errors.DiskFull as error:
         raise UnavailableError(

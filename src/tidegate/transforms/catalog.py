@@ -41,8 +41,7 @@ def load(settings: Settings, name: str) -> Transform:
     path = settings.project / "transforms" / f"{name}.py"
     if not _NAME.fullmatch(name) or not path.is_file():
         raise UsageError(
-            f"no transform {name!r}: transforms/ has {', '.join(names(settings)) or 'none'}; "
-            "add transforms/NAME.py"
+            f"no transform {name!r}: transforms/ has {', '.join(names(settings)) or 'none'}; add transforms/NAME.py"
         )
     spec = importlib.util.spec_from_file_location(f"transforms.{name}", path)
     assert spec is not None

@@ -61,9 +61,7 @@ def derive(settings: Settings, name: str) -> Batch | None:
         output = run(settings, name, inputs.files, folder)
         seconds = time.perf_counter() - clock
         batch = land(settings, contract)
-        ledger.record_step(
-            connection, batch.batch_id, STEP, started, seconds, rows=output.rows, note=inputs.digest
-        )
+        ledger.record_step(connection, batch.batch_id, STEP, started, seconds, rows=output.rows, note=inputs.digest)
         connection.commit()
     log.info("transform ran", dataset=name, batch_id=batch.batch_id, rows=output.rows, state=batch.state)
     return batch

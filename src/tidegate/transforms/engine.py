@@ -84,9 +84,7 @@ def check_answers(settings: Settings) -> None:
         except OSError:
             continue
         return
-    shown = ", ".join(
-        f"{host.hostname}:{host.port or _CONNECT_PORT}" for host in hosts
-    )  # the rest may hold a token
+    shown = ", ".join(f"{host.hostname}:{host.port or _CONNECT_PORT}" for host in hosts)  # the rest may hold a token
     raise UnavailableError(
         f"no Spark engine answers at {shown}: `tidegate status` shows Sail's state, `tidegate up` starts it"
     )
@@ -137,9 +135,7 @@ def _jvm(master: str, home: Path) -> Iterator[SparkSession]:
         with log.open("ab") as sink:
             gateway = launch_gateway(configuration, {"cwd": folder, "stdout": sink, "stderr": sink})
     except PySparkRuntimeError as failure:
-        raise StackError(
-            f"JVM Spark ({master}) did not start; Java's own words are at the end of {log}"
-        ) from failure
+        raise StackError(f"JVM Spark ({master}) did not start; Java's own words are at the end of {log}") from failure
     try:
         session = SparkSession(SparkContext(conf=configuration, gateway=gateway))
         try:

@@ -25,9 +25,7 @@ class Output:
     rows: int
 
 
-def run(
-    settings: Settings, name: str, inputs: Mapping[str, Sequence[str | Path]], output: str | Path
-) -> Output:
+def run(settings: Settings, name: str, inputs: Mapping[str, Sequence[str | Path]], output: str | Path) -> Output:
     """Run transform `name` over Parquet files and write `output`/<name>.parquet.
 
     Args:
@@ -71,8 +69,7 @@ def _sources(transform: Transform, inputs: Mapping[str, Sequence[str | Path]]) -
     for dataset in transform.inputs:
         if not inputs[dataset]:
             raise SourceError(
-                f"transform {transform.name} has no files of {dataset} to read: "
-                f"publish a batch of {dataset} first"
+                f"transform {transform.name} has no files of {dataset} to read: publish a batch of {dataset} first"
             )
     return {dataset: [files.spell(path) for path in inputs[dataset]] for dataset in transform.inputs}
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from tidegate.contracts import Contract, Source
 from tidegate.errors import ContractError
 from tidegate.ingest.delivery import Delivery
-from tidegate.ingest.sources import local
+from tidegate.ingest.sources import http, local, postgres
 from tidegate.settings import Settings
 
 Fetch = Callable[[Settings, Contract, Source, str, Path], Delivery]
 
-_KINDS: dict[str, Fetch] = {"local": local.fetch}
+#: ODCS server type → the module that reads it; a topic (`kafka`) will stand here too.
+_KINDS: dict[str, Fetch] = {"local": local.fetch, "api": http.fetch, "postgres": postgres.fetch}
 
 
 def fetch(settings: Settings, contract: Contract, source: Source, partition: str, spool: Path) -> Delivery:

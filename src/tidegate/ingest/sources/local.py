@@ -20,16 +20,21 @@ def fetch(settings: Settings, contract: Contract, source: Source, partition: str
     Raises:
         SourceError: there is no such file.
     """
-    inbox = settings.inbox_path
-    # The partition is a value, not a pattern.
-    pattern = source.location.replace(PARTITION, glob.escape(partition))
-    found = [Path(name) for name in sorted(glob.glob(str(inbox / pattern)))]
+    found = delivered(settings, source, partition)
     if not found:
+        place = settings.inbox_path / source.location.replace(PARTITION, partition)
         raise SourceError(
-            f"{contract.dataset} {partition}: nothing delivered at {inbox / source.location.replace(PARTITION, partition)}; "
-            f"put the file there, or hand it over with --file"
+            f"{contract.dataset} {partition}: nothing delivered at {place}; put the file there, "
+            "or hand it over with --file"
         )
     return Delivery(tuple(receive(path, path.name, spool) for path in found))
+
+
+def delivered(settings: Settings, source: Source, partition: str) -> list[Path]:
+    """Return the files that lie in the inbox for one partition, in name order."""
+    # The partition is a value, not a pattern.
+    pattern = source.location.replace(PARTITION, glob.escape(partition))
+    return [Path(name) for name in sorted(glob.glob(str(settings.inbox_path / pattern)))]
 
 
 def available(settings: Settings, source: Source) -> list[str]:
