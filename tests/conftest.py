@@ -14,12 +14,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.whole import whole
 
 from tidegate.settings import Settings, get_settings, load_settings
 from tidegate.stack import port
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.postgres_databases import ensure_database, ensure_role
 from tidegate.stores import migrate
+
+__all__ = ["whole"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 OWNER, PASSWORD, TEMPLATE = "tidegate", "tidegate-test", "warehouse_template"
@@ -29,6 +32,11 @@ FAST_AND_LOSSY = {
     "full_page_writes": "off",
     "shared_buffers": "128MB",
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what needs the whole stack last: no other test shares the machine with a running Airflow."""
+    items.sort(key=lambda item: "whole" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.stack.conftest import CHECKOUT, Stack
+from tests.whole import CHECKOUT, Stack
 
 SERVICES = [
     "postgres",

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from tests.stack.conftest import CHECKOUT, Stack
+from tests.whole import CHECKOUT, Stack
 
 from tidegate.errors import StackError
 from tidegate.settings import Settings

@@ -2,24 +2,13 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import psutil
-import pytest
-from tests.stack.conftest import Stack
+from tests.whole import Stack
 
 from tidegate.stack.memory import Memory
 from tidegate.stack.secret import Secrets
-
-
-@pytest.fixture(scope="module")
-def whole(reachable_folder: Path) -> Iterator[Stack]:
-    stack = Stack(reachable_folder / "whole", {})
-    stack.up()
-    yield stack
-    stack.down()
 
 
 def test_every_server_runs_and_is_named_with_its_version(whole: Stack) -> None:

@@ -10,7 +10,9 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-def run() -> None:
+def run(
+    with_demo: bool = typer.Option(True, "--demo/--no-demo", help="Deliver the demo year into the inbox first."),
+) -> None:
     """Start the stack, take everything that waits in the inbox through it, and say what came of it."""
     from tidegate.errors import TerminalError
     from tidegate.observe import report, summary
@@ -26,7 +28,7 @@ def run() -> None:
     settings = get_settings()
     with progress() as shown:
         with manifest.renewed(settings):
-            if written := demo.deliver(settings):
+            if with_demo and (written := demo.deliver(settings)):
                 shown.say(f"{written} files of the demo year delivered to {settings.inbox_path}")
             settings = lifecycle.up(settings, shown.say)
         waiting = due(settings)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import os
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -24,14 +24,14 @@ DATASETS = (*WHOLE, *MONTHLY)
 MONTHS = tuple(f"2013-{month:02d}" for month in range(1, 13))
 
 
-def deliver(settings: Settings) -> int:
-    """Put what is missing of the demo year into the inbox; return the number of files written.
+def deliver(settings: Settings, months: Sequence[str] = MONTHS) -> int:
+    """Put what is missing of the demo year's `months` into the inbox; return the number of files written.
 
     Raises SourceError when the package that carries the tables is not installed.
     """
     written = 0
     for dataset in DATASETS:
-        places = _places(settings, load(settings, dataset))
+        places = _places(settings, load(settings, dataset), months)
         missing = {partition: place for partition, place in places.items() if not place.exists()}
         if not missing:
             continue
@@ -43,9 +43,9 @@ def deliver(settings: Settings) -> int:
     return written
 
 
-def _places(settings: Settings, contract: Contract) -> dict[str, Path]:
+def _places(settings: Settings, contract: Contract, months: Sequence[str]) -> dict[str, Path]:
     location = contract.sources[0].location
-    names = MONTHS if contract.dataset in MONTHLY else ("",)
+    names = months if contract.dataset in MONTHLY else ("",)
     return {name: settings.inbox_path / location.replace(PARTITION, name) for name in names}
 
 
