@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,13 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from tests.conftest import OWNER, PASSWORD, TEMPLATE
 
 from tidegate.contracts import Contract, load
 from tidegate.gates.ledger import Batch
 from tidegate.settings import Settings, load_settings
+from tidegate.stack.postgres import PostgresServer
+from tidegate.stack.postgres_databases import ensure_database
 from tidegate.wave import ingest
 
 HEADER = "order_id,ordered_on,customer,amount_euro,weight_kg,paid,shipped_at"
@@ -177,3 +182,19 @@ def shop(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     found = Shop(load_settings(), root)
     found.agree()
     return found
+
+
+@pytest.fixture(scope="module")
+def stocked(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop for the tests of a whole module, with the orders 1 to 3 of March published."""
+    folder, name = tmp_path_factory.mktemp("stocked"), f"shop_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres.dsn(), autocommit=True) as connection, pytest.MonkeyPatch.context() as patch:
+        ensure_database(connection, name, OWNER, TEMPLATE)
+        patch.setenv("TIDEGATE_PROJECT", str(folder / "project"))
+        patch.setenv("TIDEGATE_HOME", str(folder / "home"))
+        patch.setenv("TIDEGATE_WAREHOUSE_URL", postgres.dsn(name, OWNER, PASSWORD))
+        found = Shop(load_settings(), folder / "project")
+        found.agree()
+        found.ingest(MARCH)
+        yield found
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -49,5 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     except TidegateError as error:
         if "--debug" in words:
             raise
-        sys.stderr.write(f"tidegate: {error}\n")
+        # The sender of a file has named it: nothing of it may reach the terminal as a command.
+        told = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(error))
+        sys.stderr.write(f"tidegate: {told}\n")
         sys.exit(MISUSED if isinstance(error, UsageError) else FAILED)

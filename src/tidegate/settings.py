@@ -25,6 +25,11 @@ PREFIX = "TIDEGATE_"
 SOURCE_URL = re.compile(r"TIDEGATE_SOURCE_([A-Z0-9_]+)_URL\Z")
 
 
+def source_variable(server: str) -> str:
+    """Return the name of the variable that holds the address of a contract's server."""
+    return f"{PREFIX}SOURCE_{re.sub(r'[^A-Z0-9]', '_', server.upper())}_URL"
+
+
 def _project_root() -> Path:
     """Return the checkout: TIDEGATE_PROJECT, or the folder above that holds `schemas/` and `dags/`."""
     named = os.environ.get("TIDEGATE_PROJECT")
@@ -74,7 +79,12 @@ class Settings(BaseSettings):
 
     def source_url(self, server: str) -> SecretStr | None:
         """Return the address in TIDEGATE_SOURCE_<SERVER>_URL, `-` and `.` of the server's name read as `_`."""
-        return self._source_urls.get(re.sub(r"[^A-Z0-9]", "_", server.upper()))
+        return self._source_urls.get(source_variable(server).removeprefix(PREFIX + "SOURCE_").removesuffix("_URL"))
+
+    @property
+    def source_urls(self) -> tuple[SecretStr, ...]:
+        """Every address of a source that is set."""
+        return tuple(self._source_urls.values())
 
     @property
     def inbox_path(self) -> Path:

@@ -36,6 +36,19 @@ _WORDS = {
 }
 
 
+#: What a type promises beyond what its name says.
+_LIMITS = {
+    "smallint": "from -32768 to 32767",
+    "integer": "from -2147483648 to 2147483647",
+    "bigint": "from -9223372036854775808 to 9223372036854775807",
+    "real": "and finite",
+    "double precision": "and finite",
+    "date": "in the years 1 to 9999",
+    "timestamp": "in the years 1 to 9999",
+    "timestamptz": "in the years 1 to 9999",
+}
+
+
 @dataclass(frozen=True)
 class Rule:
     """One checkable sentence of a contract about one column (or the key); `kind` is a key of `_WORDS`."""
@@ -49,6 +62,8 @@ class Rule:
     def expected(self) -> str:
         """Say in words what the rule expects of a value."""
         value = ", ".join(map(str, self.value)) if isinstance(self.value, tuple) else self.value
+        if self.kind == "type" and value in _LIMITS:
+            value = f"{value} {_LIMITS[value]}"
         return _WORDS[self.kind].format(column=", ".join(self.columns), value=value)
 
 

@@ -209,7 +209,7 @@ def _rule(configuration: Configuration) -> str:
     name = configuration["type"].removeprefix("expect_").removesuffix("_expectation").replace("_", " ")
     if configuration["type"] == "unexpected_rows_expectation":
         return str(configuration["meta"]["target"])
-    return f"{columns}: {name}" if columns else name
+    return f"{columns}: {name}" if columns else name.removesuffix(" to be between")
 
 
 def _value(detail: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ def conditions(contract: Contract, partition: str, *, texts: set[str]) -> list[C
     for column in contract.columns:
         if (broken := _type(column, arrived_as_text=column.name in texts)) is not None:
             rule = next((r for r in column.rules if r.kind == "type"), None)
-            found.append((rule or Rule("type", (column.name,), column.postgres_type, column.line), broken))
+            found.append((rule or Rule("type", (column.name,), "text without NUL", column.line), broken))
         found += [(rule, _broken(rule, column)) for rule in column.rules if rule.kind not in ("type", "key")]
     if contract.partitioning is not None:
         rule = Rule("partition", contract.partitioning.columns, partition, contract.key_line)

@@ -102,7 +102,8 @@ def _unpack(path: Path, name: str, target: Path, suffix: str) -> int:
                     members = [m for m in archive.infolist() if not m.is_dir()]
                     if len(members) != 1:
                         raise SourceError(
-                            f"{name}: a zip of {len(members)} members ({', '.join(m.filename for m in members[:5])}); "
+                            f"{name}: a zip of {len(members)} members"
+                            f"{': ' * bool(members)}{', '.join(m.filename for m in members[:5])}; "
                             "expected exactly one: deliver each file in a zip of its own"
                         )
                     with archive.open(members[0]) as packed:

@@ -48,7 +48,7 @@ def land(settings: Settings, contract: Contract, partition: str | None = None, f
             chosen = partition or _only_partition(settings, contract, source, delivery, folder)
             return _take_in(settings, contract, source, chosen, delivery, folder / "work")
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UnavailableError(
                 f"no space left for {contract.dataset}: free some and run this again; nothing was published"
             ) from error

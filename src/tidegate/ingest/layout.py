@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tidegate.contracts import Contract, Source
+from tidegate.contracts import Column, Contract, Source
 from tidegate.errors import SourceError
 from tidegate.ingest.delivery import DeliveredFile
 from tidegate.ingest.lines import LONGEST
@@ -97,21 +97,27 @@ def _header(file: DeliveredFile, delimiter: str, quote: str) -> list[str]:
         head = stream.read(_HEAD)
     head = head.removeprefix(b"\xef\xbb\xbf")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise SourceError(f"{file.name}:1: UTF-16; expected UTF-8: save the file as UTF-8 and deliver it again")
+        raise SourceError(f"{file.name}:1: found UTF-16, expected UTF-8: save the file as UTF-8 and deliver it again")
     first = head.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n", 1)[0]
     try:
         text = first.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SourceError(
-            f"{file.name}:1: the header is not UTF-8 (byte {error.start + 1}); save the file as UTF-8"
+            f"{file.name}:1: the header is not UTF-8 (byte {error.start + 1}); save the file as UTF-8 and deliver it again"
         ) from None
+    if not text.strip():
+        raise SourceError(
+            f"{file.name}:1: the first line is blank; expected the names of the columns there, {delimiter!r} between them"
+        )
     if "\0" in text:
-        raise SourceError(f"{file.name}:1: the header holds a NUL byte; this is not a text file")
+        raise SourceError(
+            f"{file.name}:1: the header holds a NUL byte; expected text in UTF-8: ask its sender to deliver the file again"
+        )
     try:
         return next(csv.reader(io.StringIO(text), delimiter=delimiter, quotechar=quote, strict=True), [])
     except csv.Error as error:
         raise SourceError(
-            f"{file.name}:1: the header cannot be read ({error}); expected {delimiter!r} between names"
+            f"{file.name}:1: the header cannot be read ({error}); expected names with {delimiter!r} between them"
         ) from None
 
 
@@ -127,18 +133,26 @@ def _same_columns(contract: Contract, file: DeliveredFile, delivered: list[str],
         other = next((d for d in ";\t|," if d != delimiter and d in delivered[0]), None)
         seems = f"; it seems to be delimited by {other!r}" if other else ""
         raise SourceError(
-            f"{file.name}:1: no delimiter {delimiter!r} in the header{seems}: "
-            f"expected the columns {', '.join(expected)} as {contract.reference} says"
+            f"{file.name}:1: no delimiter {delimiter!r} in the header{seems}. Expected {', '.join(expected)} "
+            f"({contract.reference}, version {contract.version}): deliver the file so, or set the server's delimiter "
+            "in the contract"
         )
     found = [
-        f"column {', '.join(twice)} stands there twice" if twice else "",
-        f"column {', '.join(missing)} is missing" if missing else "",
-        f"column {', '.join(extra)} is not in the contract" if extra else "",
+        f"{_columns(twice)} more than once" if twice else "",
+        f"{_columns(missing)} missing" if missing else "",
+        f"{_columns(extra)} not in the contract" if extra else "",
     ]
+    place = f"{file.name}:1" if delimiter else file.name
     raise SourceError(
-        f"{file.name}:1: {'; '.join(filter(None, found))}. Expected {', '.join(expected)} "
+        f"{place}: {'; '.join(filter(None, found))}. Expected {', '.join(expected)} "
         f"({contract.reference}, version {contract.version}): deliver these, or change the contract"
     )
+
+
+def _columns(names: list[str]) -> str:
+    # A name with a blank or an unseen character in it is shown as what it is.
+    shown = ", ".join(name if name.isidentifier() else repr(name) for name in names)
+    return f"column {shown} is" if len(names) == 1 else f"columns {shown} are"
 
 
 def _parquet(engine: DuckDBPyConnection, contract: Contract, file: DeliveredFile) -> Laid:
@@ -148,7 +162,10 @@ def _parquet(engine: DuckDBPyConnection, contract: Contract, file: DeliveredFile
     try:
         described = engine.execute(f"DESCRIBE SELECT * FROM {reading}").fetchall()
     except duckdb.Error as error:
-        raise SourceError(f"{file.name}: not a readable Parquet file ({str(error).splitlines()[0]})") from error
+        said = str(error).splitlines()[0].replace(str(file.path), "it")
+        raise SourceError(
+            f"{file.name}: not a readable Parquet file ({said}); ask its sender to deliver it again"
+        ) from error
     found = {row[0]: row[1] for row in described}
     _same_columns(contract, file, list(found))
     values: dict[str, tuple[str | None, str]] = {}
@@ -171,7 +188,7 @@ def _json_lines(contract: Contract, file: DeliveredFile) -> Laid:
     )
     values: dict[str, tuple[str | None, str]] = {}
     for column in contract.columns:
-        text = f"json_extract_string(document, {literal('$.' + column.name)})"
+        text = _json_text(column)
         typed = text if column.duckdb_type == "VARCHAR" else f"try_cast({text} AS {column.duckdb_type})"
         values[column.name] = (text, typed)
     names = "[" + ", ".join(literal(c.name) for c in contract.columns) + "]"
@@ -179,6 +196,17 @@ def _json_lines(contract: Contract, file: DeliveredFile) -> Laid:
     return Laid(
         file, reading, reading, values, header_lines=0, lines=True, check=whole, blank="coalesce(trim(line), '') = ''"
     )
+
+
+def _json_text(column: Column) -> str:
+    path = literal("$." + column.name)
+    text = f"json_extract_string(document, {path})"
+    if not column.postgres_type.startswith("numeric"):
+        return text
+    # DuckDB holds a fraction as a double, which has 15 digits for certain; the line has all of them.
+    digits = f"regexp_extract(line, {literal(f'"{column.name}"' + r'\s*:\s*([-+.0-9eE]+)')}, 1)"
+    same = f"try_cast({digits} AS DOUBLE) = try_cast({text} AS DOUBLE)"
+    return f"CASE WHEN json_type(document, {path}) = 'DOUBLE' AND {same} THEN {digits} ELSE {text} END"
 
 
 def spool_of(home: Path, name: str) -> Path:

@@ -192,7 +192,9 @@ class _Sieve:
     def examine(self) -> Sifted:
         """Read everything again, knowing places; write the good rows anew and name the others."""
         self.engine.execute("SET preserve_insertion_order = true")
-        rules: list[tuple[str, str, str]] = [("structure", "", "a record of the contract's form")]
+        rules: list[tuple[str, str, str]] = [
+            ("structure", "", "a JSON object in one line, with no other keys than the contract's columns")
+        ]
         for number, laid in enumerate(self.laid):
             conditions = self.conditions(laid)
             whens = ['WHEN coalesce("broken$", true) THEN 0']

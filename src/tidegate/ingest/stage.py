@@ -10,7 +10,7 @@ import structlog
 from psycopg import sql
 
 from tidegate.contracts import Contract, ddl
-from tidegate.errors import TerminalError, UnavailableError
+from tidegate.errors import ContractError, TerminalError, UnavailableError
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Verdict
@@ -32,6 +32,7 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
     behind is replaced: its rows are those of the landing file, so nothing is lost.
 
     Raises:
+        ContractError: the batch was landed under another version of the contract.
         BusyError: another process works on the batch.
         UnavailableError: the warehouse or the landing area cannot be used at the moment.
     """
@@ -39,6 +40,12 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         batch = ledger.get_batch(connection, batch_id)
         if batch.state != "landed":
             return batch
+        if batch.contract_version != contract.version:
+            raise ContractError(
+                f"batch {batch.batch_id} of {batch.dataset} {batch.partition} was landed under version "
+                f"{batch.contract_version} of {contract.reference}, which is {contract.version} now: take the delivery in "
+                "again (`tidegate ingest`), and it is a batch of this version; nothing was published"
+            )
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table("staging", batch.table)))
         connection.execute(ddl.batch_table(contract, batch.table))
         connection.commit()

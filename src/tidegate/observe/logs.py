@@ -71,7 +71,8 @@ def secrets(settings: Settings) -> set[str]:
 
 
 def _secrets(settings: Settings) -> Iterator[str]:
-    for secret in (settings.warehouse_url, settings.airflow_database_url, settings.airflow_password):
+    named = (settings.warehouse_url, settings.airflow_database_url, settings.airflow_password)
+    for secret in (*named, *settings.source_urls):
         if secret is not None and (text := secret.get_secret_value()):
             yield text
             if "://" in text and (password := urlsplit(text).password):
