@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dags.wiring.policy import PATIENCE
+
 from tidegate.contracts import Contract
+from tidegate.contracts.model import in_words
 
 _TROUBLE = """\
 ### When it fails
@@ -29,7 +32,7 @@ def of_ingest(contract: Contract) -> str:
         f"Takes {contract.dataset} in from {where}, {rhythm}: land → stage → judge → publish, into "
         f"`{contract.schema}.{contract.table}`. {contract.grain}\n\n"
         f"Contract: `{contract.reference}`, version {contract.version}. Owner: {contract.owner or 'nobody'}. "
-        f"Published within {contract.freshness or 'a day'} of the end of the partition.\n\n"
+        f"Published within {in_words(contract.freshness or PATIENCE)} of the end of the partition.\n\n"
         f"### Parameters\n{parameters}\n{_TROUBLE}"
     )
 

@@ -11,13 +11,14 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 from airflow.sdk.definitions.retry_policy import RetryAction, RetryRule
 from dags.wiring import alert
 
+from tidegate.contracts.model import in_words
 from tidegate.errors import TransientError
 
 #: Whether to try again is the error's type: what is no TransientError would fail in the same way again.
 RETRY = ExceptionRetryPolicy([RetryRule(TransientError, RetryAction.RETRY)], default=RetryAction.FAIL)
 
 #: Patience with what has no freshness of its own.
-DAY = timedelta(days=1)
+PATIENCE = timedelta(days=1)
 
 
 def policy(owner: str, *, patience: timedelta | None = None) -> dict[str, Any]:
@@ -26,14 +27,18 @@ def policy(owner: str, *, patience: timedelta | None = None) -> dict[str, Any]:
     The deadline counts from the moment a run is queued: for a scheduled run that is the end of its partition,
     which is what a contract's freshness counts from, and a backfill of old partitions is not late at once.
     """
+    allowed = patience or PATIENCE
     return {
         "catchup": False,
         # A new contract does nothing until somebody says so; `tidegate run` does for the demo year.
         "is_paused_upon_creation": True,
         "deadline": DeadlineAlert(
+            name=f"published within {in_words(allowed)}",
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
-            interval=patience or DAY,
-            callback=AsyncCallback(alert.deadline_missed, kwargs={"patience": str(patience or DAY)}),
+            # Seconds, as up to Airflow 3.1: of a timedelta, 3.3.2 cannot move the deadline of a failed run, and
+            # clearing one of its tasks ends in "500 Internal Server Error".
+            interval=int(allowed.total_seconds()),
+            callback=AsyncCallback(alert.deadline_missed, kwargs={"patience": in_words(allowed)}),
         ),
         "default_args": {
             "owner": owner or "tidegate",

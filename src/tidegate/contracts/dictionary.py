@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
 from tidegate.contracts.lineage import Lineage
-from tidegate.contracts.model import Column, Contract, Source
+from tidegate.contracts.model import Column, Contract, Source, in_words
 
 MARK = "<!-- Derived from schemas/ by `tidegate contract docs`: change the contract, not this page. -->"
 
@@ -16,7 +15,7 @@ def index(contracts: Sequence[Contract], lineage: Lineage) -> str:
     rows = [
         [
             f"[{c.dataset}]({c.dataset}.md)", f"`{c.schema}.{c.table}`", c.description, c.owner,
-            lineage.producer(c) or "", _span(c.freshness),
+            lineage.producer(c) or "", in_words(c.freshness),
         ]
         for c in contracts
     ]  # fmt: skip
@@ -40,9 +39,9 @@ def page(contract: Contract, lineage: Lineage) -> str:
         ["owner", contract.owner],
         [
             "delivered",
-            f"every {_span(contract.frequency)}" if contract.frequency else "when its inputs change",
+            f"every {in_words(contract.frequency)}" if contract.frequency else "when its inputs change",
         ],
-        ["at the latest after", _span(contract.freshness)],
+        ["at the latest after", in_words(contract.freshness)],
         ["kept for", _retention(contract.retention)],
         ["source", "; ".join(map(_source, contract.sources)) or "none"],
         ["refused rows", _share(contract.max_refused_share)],
@@ -116,16 +115,6 @@ def _edges(contract: Contract, lineage: Lineage, *, with_models: bool) -> Iterat
         for name, refs in lineage.refs(lineage.downstream(contract)):
             for ref in refs:
                 yield ref, name
-
-
-def _span(span: timedelta | None) -> str:
-    if span is None:
-        return ""
-    for seconds, word in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
-        count, rest = divmod(span.total_seconds(), seconds)
-        if count and not rest:
-            return f"{int(count)} {word}{'s' if count > 1 else ''}"
-    return f"{span.total_seconds():g} seconds"
 
 
 def _retention(retention: str | None) -> str:

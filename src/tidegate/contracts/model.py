@@ -22,6 +22,17 @@ def version_number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
+def in_words(span: timedelta | None) -> str:
+    """Return a length of time as one says it: `2 days`, `90 minutes`; nothing for None."""
+    if span is None:
+        return ""
+    for seconds, word in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        count, rest = divmod(span.total_seconds(), seconds)
+        if count and not rest:
+            return f"{int(count)} {word}{'s' if count > 1 else ''}"
+    return f"{span.total_seconds():g} seconds"
+
+
 _WORDS = {
     "type": "{column} is a value of type {value}",
     "required": "{column} is never empty",

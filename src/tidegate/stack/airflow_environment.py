@@ -44,6 +44,8 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         **_section("scheduler", _SCHEDULER),
         **_section("dag_processor", {**_DAG_PROCESSOR, "dag_bundle_storage_path": str(home / "bundles")}),
         **_section("triggerer", {"job_heartbeat_sec": "5"}),
+        # Cosmos' own default is one folder of /tmp for all checkouts of this machine.
+        **_section("cosmos", {"cache_dir": str(home / "cosmos")}),
         "AIRFLOW__CORE__FERNET_KEY": secrets.airflow_fernet_key,
         # Nobody outside this machine hears of it.
         "SCARF_ANALYTICS": "false",
