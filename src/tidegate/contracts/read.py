@@ -238,7 +238,9 @@ class _Reader:
         kind = server["type"]
         if kind in ("local", "api", "s3", "gcs") and not location:
             raise self.refuse(["servers", index], f"server {server['server']!r} needs a path or a location")
-        return Source(server["server"], kind, location, str(server.get("format") or "csv"), options)
+        # The standard has no `format` for an address: there it is a custom property.
+        form = server.get("format") or options.get("format") or "csv"
+        return Source(server["server"], kind, location, str(form), options)
 
     def owner(self) -> str:
         team = self.document.get("team")
