@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
 import typer
+
+if TYPE_CHECKING:
+    from tidegate.run.year import Trouble
+    from tidegate.settings import Settings
+
+#: What a shell expects of a program that ended on Ctrl-C.
+INTERRUPTED = 130
 
 
 def register(app: typer.Typer) -> None:
@@ -16,29 +26,17 @@ def run(
     """Start the stack, take everything that waits in the inbox through it, and say what came of it."""
     from tidegate.errors import TerminalError
     from tidegate.observe import report, summary
-    from tidegate.run import demo, manifest
-    from tidegate.run.airflow import session
-    from tidegate.run.due import due
-    from tidegate.run.progress import progress
-    from tidegate.run.year import INGEST, TRANSFORM, WAREHOUSE, Year
     from tidegate.settings import get_settings
-    from tidegate.stack import lifecycle
-    from tidegate.transforms import catalog
 
-    settings = get_settings()
-    with progress() as shown:
-        with manifest.renewed(settings):
-            if with_demo and (written := demo.deliver(settings)):
-                shown.say(f"{written} files of the demo year delivered to {settings.inbox_path}")
-            settings = lifecycle.up(settings, shown.say)
-        waiting = due(settings)
-        with session(settings) as airflow:
-            transforms = [TRANSFORM + name for name in catalog.names(settings)]
-            airflow.wait_for([*(INGEST + item.contract.dataset for item in waiting), *transforms, WAREHOUSE])
-            year = Year(settings, airflow, shown)
-            year.ingest(waiting)
-            year.transform()
-            year.build_marts()
+    try:
+        settings, troubles = _through_airflow(get_settings(), with_demo=with_demo)
+    except KeyboardInterrupt:
+        typer.echo(
+            "\ntidegate: interrupted. What Airflow has begun goes on; `tidegate run` again watches it to its end and "
+            "does the rest, `tidegate down` stops it.",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
     told = summary.summary(settings)
     page = report.build(settings)
     typer.echo("\n".join(summary.lines(told)))
@@ -47,5 +45,34 @@ def run(
         f"airflow   {settings.airflow_url} as {settings.airflow_username}; "
         "`tidegate env | grep AIRFLOW_PASSWORD` shows the password"
     )
-    if year.troubles:
-        raise TerminalError("not everything went through:\n  " + "\n  ".join(map(str, year.troubles)))
+    if troubles:
+        raise TerminalError("not everything went through:\n  " + "\n  ".join(map(str, troubles)))
+
+
+def _through_airflow(settings: Settings, *, with_demo: bool) -> tuple[Settings, list[Trouble]]:
+    """Start the stack, run what is due, and return where everything is and what went wrong."""
+    from tidegate.run import demo, manifest
+    from tidegate.run.airflow import session
+    from tidegate.run.due import due
+    from tidegate.run.progress import progress
+    from tidegate.run.year import INGEST, TRANSFORM, UPKEEP, WAREHOUSE, Year
+    from tidegate.stack import lifecycle
+    from tidegate.transforms import catalog
+
+    with progress() as shown:
+        # Servers are waited for; what needs none of them is done meanwhile.
+        with ThreadPoolExecutor(1) as meanwhile, manifest.renewed(settings):
+            delivery = meanwhile.submit(demo.deliver, settings) if with_demo else None
+            settings = lifecycle.up(settings, shown.say)
+        if delivery and (written := delivery.result()):
+            shown.say(f"{written} files of the demo year delivered to {settings.inbox_path}")
+        waiting = due(settings)
+        with session(settings) as airflow:
+            transforms = [TRANSFORM + name for name in catalog.names(settings)]
+            airflow.wait_for([*(INGEST + item.contract.dataset for item in waiting), *transforms, WAREHOUSE, UPKEEP])
+            year = Year(settings, airflow, shown)
+            year.ingest(waiting)
+            year.transform()
+            year.build_marts()
+            airflow.wake(UPKEEP)
+    return settings, year.troubles

@@ -30,6 +30,10 @@ COMPONENTS = {
 }
 
 
+#: The name of the migration's log.
+MIGRATION = "airflow-migration"
+
+
 def program() -> str:
     """Return the path of the `airflow` command that belongs to this Python."""
     return str(Path(sys.executable).with_name("airflow"))
@@ -61,10 +65,14 @@ def revision(database_url: str) -> str | None:
 
 @contextmanager
 def forked(
-    names: Sequence[str], logs: Mapping[str, Path], environment: Mapping[str, str], folder: Path
+    names: Sequence[str], logs: Mapping[str, Path], environment: Mapping[str, str], folder: Path, *, migrate: bool
 ) -> Iterator[list[int]]:
-    """Fork the named components and yield their pids; they begin when the block ends, never if it fails."""
-    wanted = [{"arguments": COMPONENTS[name], "log": str(logs[name])} for name in names]
+    """Fork the named components and yield their pids; they begin when the block ends, never if it fails.
+
+    With `migrate`, the database is brought to this version before. The log of that is `logs["airflow-migration"]`.
+    """
+    components = [{"arguments": COMPONENTS[name], "log": str(logs[name])} for name in names]
+    wanted = {"migrate": migrate, "log": str(logs[MIGRATION]), "components": components}
     with subprocess.Popen(
         [sys.executable, "-m", "tidegate.stack.airflow_fork"],
         stdin=subprocess.PIPE,
@@ -81,7 +89,7 @@ def forked(
         parent.stdin.flush()
         answer = parent.stdout.readline()
         if not answer:
-            raise StackError(f"Airflow cannot be imported by {sys.executable}:\n{indent(parent.stderr.read())}")
+            raise StackError(f"Airflow cannot be started by {sys.executable}:\n{indent(parent.stderr.read())}")
         yield json.loads(answer)
         parent.stdin.write("go\n")
 

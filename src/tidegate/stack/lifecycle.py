@@ -128,9 +128,12 @@ def _start_airflow(settings: Settings, supervisor: Supervisor) -> None:
     if not missing:
         supervisor.say(f"airflow: already running on {settings.airflow_url}")
         return
-    _migrate_airflow(settings, environment, supervisor)
-    logs = {name: supervisor.log(name) for name in missing}
-    with airflow.forked(missing, logs, environment, settings.project) as pids:
+    old = _old_airflow_database(settings, supervisor)
+    if old:
+        supervisor.say(f"airflow: bringing its database to version {airflow.running_version()}")
+    logs = {name: supervisor.log(name) for name in (*missing, airflow.MIGRATION)}
+    with airflow.forked(missing, logs, environment, settings.project, migrate=old) as pids:
+        _remember_airflow_database(settings, supervisor)
         for name, pid in zip(missing, pids, strict=True):
             supervisor.remember(name, Process.of(pid), configuration)
     deadline = time.monotonic() + PATIENCE
@@ -144,17 +147,19 @@ def _start_airflow(settings: Settings, supervisor: Supervisor) -> None:
         supervisor.say(f"{name}: started{where} (pid {supervisor.memory.processes[name].pid})")
 
 
-def _migrate_airflow(settings: Settings, environment: dict[str, str], supervisor: Supervisor) -> None:
-    """Migrate when the database is not at the revision that this version of Airflow brought it to."""
-    database = addresses.plain(settings.airflow_database_url) or ""
-    version = airflow.running_version()
-    remembered = supervisor.memory.prepared.get("airflow_database")
-    if remembered == f"{version} {airflow.revision(database)}":
-        return
-    supervisor.say(f"airflow: bringing its database to version {version}")
-    airflow.migrate(environment)
-    supervisor.memory.prepared["airflow_database"] = f"{version} {airflow.revision(database)}"
+def _old_airflow_database(settings: Settings, supervisor: Supervisor) -> bool:
+    """Return whether the database is not at the revision that this version of Airflow brought it to."""
+    return supervisor.memory.prepared.get("airflow_database") != _airflow_database(settings)
+
+
+def _remember_airflow_database(settings: Settings, supervisor: Supervisor) -> None:
+    supervisor.memory.prepared["airflow_database"] = _airflow_database(settings)
     supervisor.memory.save()
+
+
+def _airflow_database(settings: Settings) -> str:
+    database = addresses.plain(settings.airflow_database_url) or ""
+    return f"{airflow.running_version()} {airflow.revision(database)}"
 
 
 def _check_life(

@@ -1,0 +1,52 @@
+"""What tasks need imported, so that a process can be forked into tasks that have it already.
+
+Importing Great Expectations alone takes 5 s; a fork inherits it for nothing. The platform's own modules are left
+out on purpose: tasks import them afresh, so an edit takes effect at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+
+HEAVY = (
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.providers.standard.decorators.python",
+    "airflow.providers.standard.operators.hitl",
+    "airflow.dag_processing.bundles.local",
+    "airflow.sdk.definitions.decorators",
+    "airflow.sdk.definitions.connection",
+    "airflow.sdk.definitions.asset.metadata",
+    "airflow.sdk.definitions.partition_mappers.fixed_key",
+    "airflow.sdk.definitions.retry_policy",
+    "airflow.sdk.definitions.timetables.trigger",
+    "airflow.sdk.io",
+    "adbc_driver_postgresql.dbapi",
+    "cosmos",
+    "croniter",
+    "dbt.adapters.postgres",
+    "dbt.cli.main",
+    "dotenv",
+    "duckdb",
+    "great_expectations",
+    "numpy",
+    "pandas",
+    "psycopg",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "pydantic_settings",
+    "upath.implementations.local",
+)
+
+
+def warm() -> None:
+    """Import them; one that is not installed is said in the log, and tasks that need it will say more."""
+    for module in HEAVY:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                importlib.import_module(module)
+        except ImportError as missing:
+            logging.getLogger(__name__).warning("tasks will import %s themselves: %s", module, missing)
