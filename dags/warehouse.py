@@ -3,7 +3,7 @@
 ## The marts
 Runs whenever a dataset that the models read was published: prepare → models → judge → publish. dbt builds the
 models in one process (Cosmos' watcher mode) and each of them shows as a task here. They land in the schema
-`marts_next`; readers see `marts` until the last task renames the two in one transaction.
+`marts_next`; what readers see through `marts` changes with the last task, in one transaction.
 
 ### When nothing has changed
 `prepare` names the build after the batches and the code that it is made from. A build that is published

@@ -14,7 +14,7 @@ from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.publish import evolve
 from tidegate.settings import Settings
-from tidegate.stores.postgres import LOCK_TIMEOUT, Connection, connect, exclusive, table
+from tidegate.stores.postgres import Connection, connect, exclusive, impatient, table
 
 log = structlog.get_logger(__name__)
 
@@ -96,8 +96,7 @@ def _patiently[Result](action: Callable[[], Result]) -> Result:
 
 
 def _swap_in(connection: Connection, contract: Contract, batch: Batch) -> Batch:
-    with _translated(), connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
+    with impatient(connection):
         evolve.ensure(connection, contract)
         before = ledger.published_batch(connection, batch.dataset, batch.partition)
         if before is not None:
@@ -138,19 +137,6 @@ def _detach(connection: Connection, contract: Contract, batch: Batch, state: str
     ledger.set_state(connection, batch.batch_id, state)
 
 
-class _translated:  # noqa: N801 - reads as the context it is
-    """Turn a lock that was not granted into BusyError inside an open connection."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        import psycopg
-
-        if isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
-            raise BusyError("readers hold the published table; try again") from error
-
-
 def undo(settings: Settings, contract: Contract, batch_id: str, *, by: str, why: str) -> Batch | None:
     """Take a published batch back; its predecessor, if it had one, is visible again and is returned.
 
@@ -166,8 +152,7 @@ def undo(settings: Settings, contract: Contract, batch_id: str, *, by: str, why:
 
 
 def _swap_back(connection: Connection, contract: Contract, batch: Batch, by: str, why: str) -> Batch | None:
-    with _translated(), connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
+    with impatient(connection):
         _detach(connection, contract, batch, "undone")
         before = ledger.find_batch(connection, batch.previous_batch_id) if batch.previous_batch_id else None
         if before is not None:

@@ -1,9 +1,9 @@
-"""Publish a whole set of marts at once: build beside, judge, then rename three schemas in one transaction.
+"""Publish a whole set of marts at once: build beside, judge, then swap in one transaction.
 
-`marts_next` is built while readers use `marts`; publishing renames marts → marts_previous, marts_next → marts,
-and what was marts_previous becomes the ground for the next build. Renaming a schema takes no lock on any table,
-so a long-running reader neither waits nor is waited for. Which build a schema holds is its comment, which
-travels with it.
+`marts_next` is built while readers look through `marts` (see `window`) at `marts_current`. Publishing renames
+marts_current → marts_previous, marts_next → marts_current, and what was marts_previous becomes the ground for the
+next build. Renaming a schema takes no lock on any table, so a long-running reader neither waits nor is waited
+for. Which build a schema holds is its comment, which travels with it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from tidegate.errors import HeldError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.expectations import Suite, domain_suite, judge_table
 from tidegate.gates.verdict import Evidence, Verdict, worst
+from tidegate.publish import window
+from tidegate.publish.window import WINDOW
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect, exclusive, table
 
 log = structlog.get_logger(__name__)
 
-LIVE, NEXT, PREVIOUS = "marts", "marts_next", "marts_previous"
+CURRENT, NEXT, PREVIOUS = "marts_current", "marts_next", "marts_previous"
 _LOCK = "the marts"
 
 
@@ -38,16 +40,29 @@ def prepare(settings: Settings) -> str:
         build_id = hashlib.sha256(told.encode()).hexdigest()[:16]
         connection.execute(
             "INSERT INTO ops.marts_build (build_id, state, inputs) VALUES (%s, 'built', %s::jsonb) "
-            "ON CONFLICT (build_id) DO UPDATE SET state = 'built' WHERE marts_build.state IN ('held', 'undone')",
+            "ON CONFLICT (build_id) DO UPDATE SET state = 'built' WHERE marts_build.state <> 'published'",
             [build_id, json.dumps(inputs)],
         )
-        if state(connection, build_id) == "built":
+        connection.commit()
+        _look_after_window(connection)
+        if state(connection, build_id) != "published":
+            window.make_room(connection, NEXT)
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(NEXT)))
             connection.execute(
                 sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(NEXT), sql.Literal(build_id))
             )
         connection.commit()
         return build_id
+
+
+def _look_after_window(connection: Connection) -> None:
+    """Close what a run that was killed between its two transactions left open: views on the candidate."""
+    swap = window.swap_number(connection)
+    if swap and not window.is_open_for(connection, swap):
+        before = PREVIOUS if window.schema_exists(connection, PREVIOUS) else None
+        window.open_on(connection, swap, before, CURRENT)
+    connection.commit()
+    window.clear_away(connection)
 
 
 def state(connection: Connection, build_id: str) -> str:
@@ -67,7 +82,7 @@ def is_published(settings: Settings, build_id: str) -> bool:
 def judge(settings: Settings, build_id: str) -> str:
     """Judge the candidate in `marts_next`: rows reconciled with `raw`, and every suite named after one of its tables.
 
-    Returns the build's state: `built` (it may be published), `held`, or `published` if it already is.
+    Returns the build's state: `judged` (it may be published), `held`, or `published` if it already is.
     """
     with connect(settings) as connection, exclusive(connection, _LOCK):
         if state(connection, build_id) == "published":
@@ -84,17 +99,17 @@ def judge(settings: Settings, build_id: str) -> str:
                     decided, files = judge_table(settings, NEXT, name, [Suite("marts", suite.expectations)], folder)
                     verdicts += decided
                     evidence += files
-            ledger.record_verdicts(connection, build_id, LIVE, None, verdicts, evidence)
+            ledger.record_verdicts(connection, build_id, WINDOW, None, verdicts, evidence)
             failed = [v for v in verdicts if v.verdict == "FAIL"]
             reason = "; ".join(f"{v.rule}: {v.value}, expected {v.target}" for v in failed)
-            decision = "held" if failed else "built"
+            decision = "held" if failed else "judged"
             connection.execute(
                 "UPDATE ops.marts_build SET state = %s, held_reason = %s WHERE build_id = %s",
                 [decision, reason or None, build_id],
             )
             connection.commit()
             timing.note = worst(verdicts)
-        log.info("marts judged", dataset=LIVE, batch_id=build_id, verdict=timing.note, held_reason=reason)
+        log.info("marts judged", dataset=WINDOW, batch_id=build_id, verdict=timing.note, held_reason=reason)
         return decision
 
 
@@ -174,23 +189,17 @@ def publish(settings: Settings, build_id: str) -> None:
                 "SELECT held_reason FROM ops.marts_build WHERE build_id = %s", [build_id]
             ).fetchone()
             reason = row["held_reason"] if row else ""
-            raise HeldError(f"build {build_id} of the marts is held: {reason}. Readers keep the marts they have")
-        if not ledger.verdicts_of(connection, build_id):
             raise HeldError(
-                f"build {build_id} of the marts has not been judged: nothing is published without a verdict"
+                f"build {build_id} of the marts is held: {reason}. Readers keep the marts they have; repair the data, "
+                "the model or the rule, then `tidegate marts build`"
             )
+        if current != "judged":
+            raise HeldError(f"build {build_id} of the marts is {current}, not judged: run the gate, then publish")
         _require_candidate(connection, build_id)
         connection.commit()
-        with ledger.timed(settings, build_id, "publish"), connection.transaction():
-            _rename(connection, NEXT, "marts_arriving")
-            _rename(connection, PREVIOUS, NEXT)
-            _rename(connection, LIVE, PREVIOUS)
-            _rename(connection, "marts_arriving", LIVE)
-            connection.execute("UPDATE ops.marts_build SET state = 'superseded' WHERE state = 'published'")
-            connection.execute(
-                "UPDATE ops.marts_build SET state = 'published', published_at = now() WHERE build_id = %s", [build_id]
-            )
-        log.info("marts published", dataset=LIVE, batch_id=build_id)
+        with ledger.timed(settings, build_id, "publish"):
+            _swap_in(connection, NEXT, build_id, "superseded")
+        log.info("marts published", dataset=WINDOW, batch_id=build_id)
 
 
 def undo(settings: Settings, *, by: str, why: str) -> str:
@@ -200,24 +209,50 @@ def undo(settings: Settings, *, by: str, why: str) -> str:
         UsageError: there is no earlier set of marts, or it was itself taken back.
     """
     with connect(settings) as connection, exclusive(connection, _LOCK):
-        now, before = _build_in(connection, LIVE), _build_in(connection, PREVIOUS)
+        now, before = _build_in(connection, CURRENT), _build_in(connection, PREVIOUS)
         if now is None or before is None or state(connection, before) != "superseded":
-            raise UsageError("there are no earlier marts to go back to: only the last publish can be undone")
-        with connection.transaction():
-            _rename(connection, LIVE, "marts_arriving")
-            _rename(connection, PREVIOUS, LIVE)
-            _rename(connection, "marts_arriving", PREVIOUS)
-            connection.execute("UPDATE ops.marts_build SET state = 'undone' WHERE build_id = %s", [now])
-            connection.execute("UPDATE ops.marts_build SET state = 'published' WHERE build_id = %s", [before])
-            ledger.record_decision(connection, now, "undo", by, why)
-        log.info("marts undone", dataset=LIVE, batch_id=now, visible=before)
+            raise UsageError(
+                "there are no earlier marts to go back to: only the last publish can be undone; `tidegate marts build` "
+                "builds the marts of what is published now"
+            )
+        connection.commit()
+        _swap_in(connection, PREVIOUS, before, "undone", decided=(by, why))
+        log.info("marts undone", dataset=WINDOW, batch_id=now, visible=before)
         return before
 
 
-def _rename(connection: Connection, old: str, new: str) -> None:
-    row = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [old]).fetchone()
-    if row:
-        connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
+def _swap_in(
+    connection: Connection, schema: str, build_id: str, fate: str, decided: tuple[str, str] | None = None
+) -> None:
+    """Show the set that stands in `schema`; the one that is shown now becomes the previous one.
+
+    First the window is opened on both, still showing the present one; then one transaction changes what it shows.
+    """
+    swap = window.swap_number(connection) + 1
+    current = CURRENT if window.schema_exists(connection, CURRENT) else None
+    connection.commit()
+    with connection.transaction():
+        window.open_on(connection, swap, current, schema)
+    window.settle(connection)
+    with connection.transaction():
+        _rotate(connection, schema)
+        row = connection.execute(
+            "UPDATE ops.marts_build SET state = %s WHERE state = 'published' RETURNING build_id", [fate]
+        ).fetchone()
+        connection.execute(
+            "UPDATE ops.marts_build SET state = 'published', published_at = now() WHERE build_id = %s", [build_id]
+        )
+        connection.execute("INSERT INTO ops.marts_swap (swap_id, build_id) VALUES (%s, %s)", [swap, build_id])
+        if decided and row:
+            ledger.record_decision(connection, row["build_id"], "undo", *decided)
+    window.clear_away(connection)
+
+
+def _rotate(connection: Connection, schema: str) -> None:
+    window.rename_schema(connection, schema, "marts_arriving")
+    for old, new in ((PREVIOUS, NEXT), (CURRENT, PREVIOUS), ("marts_arriving", CURRENT)):
+        if window.schema_exists(connection, old):
+            window.rename_schema(connection, old, new)
 
 
 def _code(settings: Settings) -> str:

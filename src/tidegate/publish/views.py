@@ -1,4 +1,4 @@
-"""Set the views on a table aside while a column's type changes, and put them back as they were.
+"""Make views that are spoken of and may be read as those before them; above all, while a column's type changes.
 
 PostgreSQL refuses to change the type of a column that a view shows; all happens in the caller's transaction.
 """
@@ -41,14 +41,8 @@ def out_of_the_way(connection: Connection, contract: Contract, widened: Sequence
     for view in found:
         options = sql.SQL(f" WITH ({view.options})" if view.options else "")
         connection.execute(sql.SQL("CREATE VIEW {}{} AS {}").format(view.name, options, sql.SQL(view.definition)))
-        for comment in view.comments:
-            kind, owner = ("VIEW", view.name)
-            if comment["column"]:
-                kind, owner = "COLUMN", sql.SQL("{}.{}").format(view.name, sql.Identifier(comment["column"]))
-            connection.execute(sql.SQL("COMMENT ON " + kind + " {} IS {}").format(owner, comment["text"]))
-        for grant in view.grants:
-            who = sql.SQL("PUBLIC") if grant["grantee"] is None else sql.Identifier(grant["grantee"])
-            connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(grant["privilege"]), view.name, who))
+        comment(connection, view.name, view.comments)
+        grant(connection, view.name, view.grants)
 
 
 def _dependents(connection: Connection, contract: Contract, widened: Sequence[Step]) -> list[_View]:
@@ -84,31 +78,50 @@ def _dependents(connection: Connection, contract: Contract, widened: Sequence[St
                 table(row["nspname"], row["relname"]),
                 row["definition"],
                 row["options"],
-                _comments(connection, row["oid"]),
-                _grants(connection, row["oid"]),
+                comments_on(connection, row["nspname"], row["relname"]),
+                grants_on(connection, row["nspname"], row["relname"]),
             )
         )
     return found
 
 
-def _comments(connection: Connection, view: int) -> list[dict[str, Any]]:
+def comments_on(connection: Connection, schema: str, name: str) -> list[dict[str, Any]]:
+    """Return what is said of a table or view (`column` is None) and of its columns."""
     return connection.execute(
         """
         SELECT a.attname AS column, d.description AS text
         FROM pg_description d
         LEFT JOIN pg_attribute a ON a.attrelid = d.objoid AND a.attnum = d.objsubid AND d.objsubid > 0
-        WHERE d.classoid = 'pg_class'::regclass AND d.objoid = %s ORDER BY d.objsubid
+        WHERE d.classoid = 'pg_class'::regclass
+            AND d.objoid = to_regclass(format('%%I.%%I', %s::text, %s::text)) ORDER BY d.objsubid
         """,
-        [view],
+        [schema, name],
     ).fetchall()
 
 
-def _grants(connection: Connection, view: int) -> list[dict[str, Any]]:
+def grants_on(connection: Connection, schema: str, name: str) -> list[dict[str, Any]]:
+    """Return which privilege who was granted on a table or view; a grantee of None is everybody."""
     return connection.execute(
         """
         SELECT a.privilege_type AS privilege, r.rolname AS grantee
         FROM pg_class c CROSS JOIN aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
-        WHERE c.oid = %s AND a.grantee <> c.relowner ORDER BY 2, 1
+        WHERE c.oid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND a.grantee <> c.relowner ORDER BY 2, 1
         """,
-        [view],
+        [schema, name],
     ).fetchall()
+
+
+def comment(connection: Connection, view: sql.Composed, comments: Sequence[dict[str, Any]]) -> None:
+    """Say of a view and its columns what was said."""
+    for said in comments:
+        kind, owner = ("VIEW", view)
+        if said["column"]:
+            kind, owner = "COLUMN", sql.SQL("{}.{}").format(view, sql.Identifier(said["column"]))
+        connection.execute(sql.SQL("COMMENT ON " + kind + " {} IS {}").format(owner, said["text"]))
+
+
+def grant(connection: Connection, view: sql.Composed, grants: Sequence[dict[str, Any]]) -> None:
+    """Grant on a view what was granted."""
+    for granted in grants:
+        who = sql.SQL("PUBLIC") if granted["grantee"] is None else sql.Identifier(granted["grantee"])
+        connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(granted["privilege"]), view, who))

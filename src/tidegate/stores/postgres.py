@@ -88,6 +88,21 @@ def exclusive(connection: Connection, what: str) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [what])
 
 
+@contextmanager
+def impatient(connection: Connection, lock_timeout: str = LOCK_TIMEOUT) -> Iterator[None]:
+    """Run the block in a transaction that gives way to readers rather than let others queue behind it.
+
+    Raises:
+        BusyError: a lock was not granted within `lock_timeout`; nothing was done.
+    """
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(lock_timeout)))
+            yield
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+        raise BusyError("readers hold the published table; try again") from error
+
+
 def table(schema: str, name: str) -> sql.Composed:
     """Return `"schema"."name"`, quoted."""
     return sql.SQL("{}.{}").format(sql.Identifier(schema), sql.Identifier(name))
