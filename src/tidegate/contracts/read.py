@@ -97,6 +97,8 @@ class _Reader:
 
     def contract(self) -> Contract:
         document = self.document
+        if not str(document["apiVersion"]).startswith("v3."):
+            raise self.refuse(["apiVersion"], f"apiVersion {document['apiVersion']!r}: expected a version 3, as v3.1.0")
         objects = document.get("schema") or []
         if len(objects) != 1:
             raise self.refuse(["schema"], f"expected one schema object (a file, a dataset), found {len(objects)}")

@@ -7,23 +7,41 @@ delivery is the whole partition as ever (see docs/decisions/).
 from __future__ import annotations
 
 import hashlib
+import re
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 from psycopg import sql
 
 from tidegate.contracts import Contract, Source
-from tidegate.errors import ContractError, SourceError, UnavailableError
+from tidegate.errors import ContractError, SourceError, TidegateError, UnavailableError
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.ingest.check import partition_parts
 from tidegate.ingest.delivery import DeliveredFile, Delivery
 from tidegate.ingest.layout import identifier, literal
-from tidegate.settings import Settings
+from tidegate.ingest.sift import open_engine
+from tidegate.settings import Settings, source_variable
 from tidegate.stores.postgres import connect, without_password
 
-_FORMATS = {"year": "YYYY", "month": "YYYY-MM", "day": "YYYY-MM-DD"}
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_LONGEST = {"year": timedelta(days=366), "month": timedelta(days=31), "day": timedelta(days=1)}
+#: Values come as the text that PostgreSQL prints, which these make exact; and nothing is written over there.
+_SESSION = (
+    "SET TRANSACTION READ ONLY",
+    "SET TimeZone = 'UTC'",
+    "SET DateStyle = 'ISO'",
+    "SET extra_float_digits = 1",
+)
+#: Classes of SQLSTATE that may be gone next time: connection, rollback, resources, locks, shutdown, system.
+_TRANSIENT = ("08", "40", "53", "55", "57", "58")
+#: Refused at the door, where no SQLSTATE is told.
+_REFUSED = re.compile(r"authentication failed|no password supplied|pg_hba|does not exist|permission denied")
 
 
 def fetch(settings: Settings, contract: Contract, source: Source, partition: str, spool: Path) -> Delivery:
@@ -31,19 +49,19 @@ def fetch(settings: Settings, contract: Contract, source: Source, partition: str
 
     Raises:
         ContractError: the server's entry names neither table nor query, or no key to join an increment by.
-        SourceError: the source refuses the query.
+        SourceError: the source refuses us, or the query.
         UnavailableError: the source does not answer.
     """
-    spool.mkdir(parents=True, exist_ok=True)
     column = str(source.options.get("incrementalColumn") or "")
     base = _published(settings, contract, source, partition, column) if column else None
-    kept = _bring(base, spool) if base else None
-    since = _newest(kept, column) if kept else None
-    read = spool / "read.parquet"
-    _read(settings, source, _query(contract, source, partition, column if since is not None else "", since), read)
-    if base is None or kept is None:
-        return Delivery((_file(read, source.name, _digest(read)),))
-    return _joined(contract, source, base, kept, read)
+    with closing(open_engine(spool, settings.duckdb_memory)) as engine:
+        kept = _bring(base, spool) if base else None
+        since = _newest(engine, kept, column) if kept else None
+        read = spool / "read.parquet"
+        _read(settings, source, _query(contract, source, partition, column, since), read)
+        if base is None or kept is None:
+            return Delivery((_file(read, source.name, _digest(engine, read)),))
+        return _joined(engine, contract, source, base, kept, read)
 
 
 def _published(settings: Settings, contract: Contract, source: Source, partition: str, column: str) -> Batch | None:
@@ -68,9 +86,9 @@ def _bring(batch: Batch, spool: Path) -> Path:
     return target
 
 
-def _newest(kept: Path, column: str) -> str | None:
+def _newest(engine: DuckDBPyConnection, kept: Path, column: str) -> str | None:
     """Return the largest value that has been published, as text that PostgreSQL reads back exactly."""
-    row = _duckdb(f"SELECT CAST(max({identifier(column)}) AS VARCHAR) FROM {_parquet(kept)}")
+    row = engine.execute(f"SELECT CAST(max({identifier(column)}) AS VARCHAR) FROM {_parquet(kept)}").fetchone()
     return str(row[0]) if row and row[0] is not None else None
 
 
@@ -84,7 +102,8 @@ def _query(contract: Contract, source: Source, partition: str, column: str, sinc
         origin: sql.Composable = sql.Identifier(str(source.options.get("schema") or "public"), str(table))
     else:
         origin = sql.SQL("({}\n) AS delivery").format(sql.SQL(str(query).rstrip().rstrip(";")))
-    columns = sql.SQL(", ").join(sql.Identifier(c.name) for c in contract.columns)
+    # As text: what PostgreSQL prints is exact in every type, and is what the quarantine should show.
+    columns = sql.SQL(", ").join(sql.SQL("{0}::text AS {0}").format(sql.Identifier(c.name)) for c in contract.columns)
     conditions = [sql.SQL("TRUE"), *_in_partition(contract, partition)]
     if since is not None:
         # Not `>`: rows that were written in the same instant may have come later.
@@ -99,11 +118,15 @@ def _in_partition(contract: Contract, partition: str) -> list[sql.Composed]:
         return []
     parts = partition_parts(contract, partitioning, partition)
     first = contract.column(partitioning.columns[0])
-    if len(partitioning.columns) == 1 and first.logical_type in ("date", "timestamp"):
-        zone = sql.SQL(" AT TIME ZONE 'UTC'" if first.postgres_type == "timestamptz" else "")
+    if partitioning.grain and len(partitioning.columns) == 1 and first.logical_type in ("date", "timestamp"):
+        # A range, and not a form, is what the source may have an index for, or partitions of its own.
+        start = partitioning.start_of(partition)
+        end = partitioning.start_of(partitioning.of_instant(start + _LONGEST[partitioning.grain]))
+        bounds = (
+            sql.Literal(t.isoformat() if first.postgres_type == "timestamptz" else t.date()) for t in (start, end)
+        )
         name = sql.Identifier(first.name)
-        form = sql.Literal(_FORMATS[partitioning.grain or "month"])
-        return [sql.SQL("to_char({}{}, {}) = {}").format(name, zone, form, sql.Literal(partition))]
+        return [sql.SQL("{0} >= {1} AND {0} < {2}").format(name, *bounds)]
     return [
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(part))
         for name, part in zip(partitioning.columns, parts, strict=True)
@@ -111,12 +134,27 @@ def _in_partition(contract: Contract, partition: str) -> list[sql.Composed]:
 
 
 def _address(settings: Settings, source: Source) -> str:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
     private = settings.source_url(source.name)
-    if private:
-        return private.get_secret_value()
-    # Without an address of ours, libpq finds the password where its user keeps it (~/.pgpass).
-    host, port = source.options.get("host", "localhost"), source.options.get("port", 5432)
-    return f"postgresql://{host}:{port}/{quote(str(source.options.get('database', 'postgres')))}"
+    if private is None:
+        # Without an address of ours, libpq finds the password where its user keeps it (~/.pgpass).
+        host, port = source.options.get("host", "localhost"), source.options.get("port", 5432)
+        return f"postgresql://{host}:{port}/{quote(str(source.options.get('database', 'postgres')))}"
+    url = private.get_secret_value()
+    try:
+        # What libpq says of an address that it cannot read repeats a part of it, the password perhaps.
+        readable = url.startswith(("postgresql://", "postgres://")) and urlsplit(url).port != 0
+        readable = readable and bool(conninfo_to_dict(url))
+    except (ProgrammingError, ValueError):
+        readable = False
+    if not readable:
+        raise ContractError(
+            f"{source_variable(source.name)} is no address of a PostgreSQL: expected postgresql://user:password@host:port/"
+            "database, special characters in it percent-encoded"
+        )
+    return url
 
 
 def _read(settings: Settings, source: Source, statement: str, target: Path) -> None:
@@ -128,66 +166,69 @@ def _read(settings: Settings, source: Source, statement: str, target: Path) -> N
     url = _address(settings, source)
     try:
         with adbc.connect(url) as connection, connection.cursor() as cursor:
+            for setting in _SESSION:
+                cursor.execute(setting)
             cursor.execute(statement)
-            with cursor.fetch_record_batch() as reader:
-                # What Arrow has no type for (numeric) comes as opaque text: exact, and typed by the contract.
-                plain = pa.schema([pa.field(f.name, getattr(f.type, "storage_type", f.type)) for f in reader.schema])
-                with pq.ParquetWriter(target, plain, compression="zstd") as writer:
-                    for batch in reader:
-                        arrays = [getattr(column, "storage", column) for column in batch.columns]
-                        writer.write_batch(pa.record_batch(arrays, schema=plain))
-    except adbc_driver_manager.Error as error:
-        said = " ".join(str(error).split())
-        state = getattr(error, "sqlstate", None) or ""
-        if state[:2] in ("42", "22", "28", "3D"):
-            raise SourceError(
-                f"{source.name} at {without_password(url)} refuses the query ({said}); check the server's table, query and "
-                f"credentials (TIDEGATE_SOURCE_{source.name.upper()}_URL)"
-            ) from error
-        raise UnavailableError(
-            f"{source.name} at {without_password(url)} does not answer ({said}); try again later"
-        ) from error
+            with (
+                cursor.fetch_record_batch() as reader,
+                pq.ParquetWriter(target, reader.schema, compression="zstd") as writer,
+            ):
+                for batch in reader:
+                    writer.write_batch(batch)
+    except (adbc_driver_manager.Error, pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of our own disk: what the source says while it sends rows has no number
+        raise _refusal(source, f"{source.name} at {without_password(url)}", error) from error
 
 
-def _joined(contract: Contract, source: Source, base: Batch, kept: Path, read: Path) -> Delivery:
+def _refusal(source: Source, place: str, error: Exception) -> TidegateError:
+    """Tell whether the source is not there, does not let us in, or cannot do what the contract asks of it."""
+    found = re.search(r"(ERROR|FATAL): +(.*)", str(error))
+    kind, said = found.groups() if found else ("", str(error).partition("\n")[0])
+    state = getattr(error, "sqlstate", None) or ""
+    if not state and _REFUSED.search(said):
+        return SourceError(
+            f"{place} refuses us ({said}); put an address with credentials into {source_variable(source.name)}"
+        )
+    if kind == "ERROR" and not state.startswith(_TRANSIENT) and "cancel" not in said:
+        return SourceError(
+            f"{place} refuses the query ({said}); check table, query and column names of that server in the contract"
+        )
+    return UnavailableError(f"{place} does not answer ({said}); try again later")
+
+
+def _joined(
+    engine: DuckDBPyConnection, contract: Contract, source: Source, base: Batch, kept: Path, read: Path
+) -> Delivery:
     """Put the increment over the published rows; a delivery that brings nothing new is that of the published batch."""
     types = {column.name: column.duckdb_type for column in contract.columns}
     typed = ", ".join(f"try_cast({identifier(n)} AS {t}) AS {identifier(n)}" for n, t in types.items())
     new = f"SELECT {typed} FROM {_parquet(read)}"
     old = f"SELECT {', '.join(map(identifier, types))} FROM {_parquet(kept)}"
-    row = _duckdb(f"SELECT count(*) FROM ({new} EXCEPT {old})")
+    row = engine.execute(f"SELECT count(*) FROM ({new} EXCEPT {old})").fetchone()
     if not row or row[0] == 0:
         return Delivery((_file(kept, base.source, base.source_sha256),))
     rest = kept.with_name("rest.parquet")
     same = " AND ".join(f"old.{identifier(name)} = new.{identifier(name)}" for name in contract.key)
-    _duckdb(
+    engine.execute(
         f"COPY (SELECT old.* FROM ({old}) old ANTI JOIN ({new}) new ON {same}) TO {literal(str(rest))} (FORMAT parquet)"
     )
-    digest = hashlib.sha256(f"{base.batch_id}{_digest(read)}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{base.batch_id}{_digest(engine, read)}".encode()).hexdigest()
     files = (_file(rest, f"batch {base.batch_id}", digest), _file(read, source.name, digest))
     return Delivery(files)
 
 
-def _digest(parquet: Path) -> str:
+def _digest(engine: DuckDBPyConnection, parquet: Path) -> str:
     """Hash the rows whatever their order: a table that is read twice is the same delivery."""
-    row = _duckdb(
-        f"SELECT md5(coalesce(string_agg(h, '' ORDER BY h), '')) FROM (SELECT md5(CAST(r AS VARCHAR)) AS h FROM {_parquet(parquet)} r)"
-    )
-    assert row is not None
-    return hashlib.sha256(str(row[0]).encode()).hexdigest()
+    row = engine.execute(
+        "SELECT count(*), bit_xor(md5_number(t)), sum(CAST(md5_number_lower(t) AS HUGEINT)) "
+        f"FROM (SELECT CAST(to_json(r) AS VARCHAR) AS t FROM {_parquet(parquet)} r)"
+    ).fetchone()
+    return hashlib.sha256(str(row).encode()).hexdigest()
 
 
 def _parquet(path: Path) -> str:
     return f"read_parquet({literal(str(path))})"
-
-
-def _duckdb(statement: str) -> tuple[Any, ...] | None:
-    import duckdb
-
-    with duckdb.connect() as engine:
-        engine.execute("SET TimeZone = 'UTC'")
-        row: tuple[Any, ...] | None = engine.execute(statement).fetchone()
-        return row
 
 
 def _file(path: Path, name: str, sha256: str) -> DeliveredFile:
