@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tidegate.errors import StackError
-from tidegate.stack.process import indent
+from tidegate.stack.process import indent, tail
 
 COMPONENTS = {
     "airflow-api-server": ["api-server"],
@@ -30,8 +30,8 @@ COMPONENTS = {
 }
 
 
-#: The name of the migration's log.
-MIGRATION = "airflow-migration"
+#: The log of what happens before the processes begin.
+STARTUP = "airflow-startup"
 
 
 def program() -> str:
@@ -69,27 +69,28 @@ def forked(
 ) -> Iterator[list[int]]:
     """Fork the named components and yield their pids; they begin when the block ends, never if it fails.
 
-    With `migrate`, the database is brought to this version before. The log of that is `logs["airflow-migration"]`.
+    With `migrate`, the database is brought to this version before; `logs[STARTUP]` tells of that.
+
+    Raises StackError when Airflow cannot be imported or its database cannot be migrated.
     """
     components = [{"arguments": COMPONENTS[name], "log": str(logs[name])} for name in names]
-    wanted = {"migrate": migrate, "log": str(logs[MIGRATION]), "components": components}
+    wanted = {"migrate": migrate, "log": str(logs[STARTUP]), "components": components}
     with subprocess.Popen(
         [sys.executable, "-m", "tidegate.stack.airflow_fork"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         env=dict(environment),
         cwd=folder,
     ) as parent:
         assert parent.stdin
         assert parent.stdout
-        assert parent.stderr
         parent.stdin.write(json.dumps(wanted) + "\n")
         parent.stdin.flush()
         answer = parent.stdout.readline()
         if not answer:
-            raise StackError(f"Airflow cannot be started by {sys.executable}:\n{indent(parent.stderr.read())}")
+            raise StackError(f"Airflow cannot be started by {sys.executable}:\n{tail(logs[STARTUP])}")
         yield json.loads(answer)
         parent.stdin.write("go\n")
 

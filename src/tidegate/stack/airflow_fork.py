@@ -13,10 +13,8 @@ import importlib
 import json
 import os
 import sys
-from pathlib import Path
 from typing import NoReturn
 
-from tidegate.stack.process import tail
 from tidegate.stack.warm import warm
 
 SHARED = (
@@ -33,13 +31,16 @@ SHARED = (
 def main() -> None:
     """Import, migrate, fork, report, let go."""
     wanted = json.loads(sys.stdin.readline())
+    # Airflow and Great Expectations print while they are imported: only the answer may go to the caller.
+    answer = os.fdopen(os.dup(1), "w")
+    _write_to(wanted["log"])
     for module in SHARED:
         importlib.import_module(module)
-    migration = _migration(wanted["log"]) if wanted["migrate"] else None
+    migration = _migration() if wanted["migrate"] else None
     # While the database works. Tasks are forks of the scheduler, readings of DAGs are forks of their processor.
     warm()
     if migration and os.waitpid(migration, 0)[1]:
-        sys.exit(f"`airflow db migrate` failed:\n{tail(Path(wanted['log']))}")
+        sys.exit("`airflow db migrate` failed, as said above")
     # Collecting would write into, and so copy, every page that the forks share.
     gc.freeze()
     gate, opener = os.pipe()
@@ -50,15 +51,15 @@ def main() -> None:
             os.close(opener)
             _become(component["arguments"], component["log"], gate)
         pids.append(pid)
-    print(json.dumps(pids), flush=True)
+    print(json.dumps(pids), file=answer, flush=True)
     if sys.stdin.readline():
         os.write(opener, b"." * len(pids))
 
 
-def _migration(log: str) -> int:
+def _migration() -> int:
     pid = os.fork()
     if pid == 0:
-        _run(["db", "migrate"], log)
+        _run(["db", "migrate"])
     return pid
 
 
@@ -71,13 +72,18 @@ def _become(arguments: list[str], log: str, gate: int) -> NoReturn:
         os._exit(1)
     os.close(gate)
     setproctitle(f"airflow {' '.join(arguments)}")
-    _run(arguments, log)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    _write_to(log)
+    _run(arguments)
 
 
-def _run(arguments: list[str], log: str) -> NoReturn:
-    nothing, output = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    for source, target in ((nothing, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
+def _write_to(log: str) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for standard in (1, 2):
+        os.dup2(output, standard)
+
+
+def _run(arguments: list[str]) -> NoReturn:
     sys.argv = ["airflow", *arguments]
     from airflow.__main__ import main as airflow
 

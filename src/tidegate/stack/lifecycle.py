@@ -131,7 +131,7 @@ def _start_airflow(settings: Settings, supervisor: Supervisor) -> None:
     old = _old_airflow_database(settings, supervisor)
     if old:
         supervisor.say(f"airflow: bringing its database to version {airflow.running_version()}")
-    logs = {name: supervisor.log(name) for name in (*missing, airflow.MIGRATION)}
+    logs = {name: supervisor.log(name) for name in (*missing, airflow.STARTUP)}
     with airflow.forked(missing, logs, environment, settings.project, migrate=old) as pids:
         _remember_airflow_database(settings, supervisor)
         for name, pid in zip(missing, pids, strict=True):
