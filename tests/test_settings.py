@@ -3,14 +3,16 @@ from pathlib import Path
 import pytest
 
 from tidegate.errors import UsageError
-from tidegate.settings import PREFIX, Settings, load_settings
+from tidegate.settings import PREFIX, SOURCE_URL, Settings, load_settings, source_variable
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def documented_knobs() -> list[str]:
+    """The knobs of .env.example; a source has one by its own name."""
     lines = (CHECKOUT / ".env.example").read_text().splitlines()
-    return [line.removeprefix("# ").split("=")[0] for line in lines if line.startswith(f"# {PREFIX}")]
+    names = [line.removeprefix("# ").split("=")[0] for line in lines if line.startswith(f"# {PREFIX}")]
+    return [name for name in names if not SOURCE_URL.match(name)]
 
 
 def test_env_example_documents_every_knob_once_and_no_other() -> None:
@@ -62,3 +64,19 @@ def test_the_environment_wins_over_env_and_env_over_what_up_has_written(
     settings = load_settings(project=tmp_path, home=tmp_path / "home")
     found = (settings.spark_remote, settings.log_level, settings.airflow_parallelism)
     assert found == ("sc://ours:1", "DEBUG", 9)
+
+
+def test_the_address_of_a_source_is_found_by_the_name_of_its_server_and_shown_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "env").write_text("TIDEGATE_SOURCE_TILL_1_URL=postgresql://a:hunter2@h/x\n")
+    monkeypatch.setenv("TIDEGATE_SOURCE_WEB_SHOP_EU_URL", "https://b:hunter2@h/x")
+    settings = load_settings(home=tmp_path)
+    assert source_variable("web-shop.eu") == "TIDEGATE_SOURCE_WEB_SHOP_EU_URL"
+    found = [settings.source_url(server) for server in ("till-1", "web-shop.eu", "elsewhere")]
+    assert [url and url.get_secret_value() for url in found] == [
+        "postgresql://a:hunter2@h/x",
+        "https://b:hunter2@h/x",
+        None,
+    ]
+    assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()} {settings.source_urls}"
