@@ -6,6 +6,8 @@ for its figures. No row's content enters a result: evidence is shown to people w
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,12 @@ class Suite:
 
     name: str
     expectations: Sequence[Configuration]
+
+    @property
+    def version(self) -> str:
+        """Hash of what it decides: another rule, limit, severity or sentence is another version; a line is not."""
+        rules = [{**c, "meta": c["meta"]["target"]} for c in self.expectations]
+        return hashlib.sha256(json.dumps(rules, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def domain_suite(project: Path, name: str) -> Suite | None:
@@ -101,7 +109,7 @@ def judge_table(
                 {"expectations": len(decided), "not_passed": failed},
             )
             evidence.append(file)
-            verdicts += [Verdict(**{**vars(v), "evidence_sha256": file.sha256}) for v in decided]
+            verdicts += [verdict.on(file) for verdict in decided]
         return verdicts, evidence
     except GreatExpectationsError as error:
         raise ContractError(f"Great Expectations cannot judge {schema}.{table}: {error}") from error
@@ -136,6 +144,7 @@ def _judge(batch: Any, suite: Suite) -> tuple[list[Verdict], dict[str, Any]]:
                 value="as expected" if passed else _value(detail),
                 target=str(meta["target"]),
                 target_source=str(meta["source"]),
+                rule_set_version=suite.version,
             )
         )
         shown.append(_without_rows(configuration, passed, detail))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import structlog
 from psycopg import sql
 
@@ -11,7 +13,7 @@ from tidegate.errors import UsageError
 from tidegate.gates import ledger
 from tidegate.gates.expectations import Suite, domain_suite, judge_table
 from tidegate.gates.ledger import Batch
-from tidegate.gates.verdict import Verdict, worst
+from tidegate.gates.verdict import Evidence, Verdict, evidence_folder, worst
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect, exclusive, exists, table
 
@@ -37,9 +39,12 @@ def judge(settings: Settings, contract: Contract, batch_id: str) -> Batch:
             suites = [Suite("contract", base_suite(contract))]
             if (domain := domain_suite(settings.project, contract.dataset)) is not None:
                 suites.append(domain)
-            folder = settings.home / "evidence" / contract.dataset / batch.batch_id
+            folder = evidence_folder(settings.home, batch.dataset, batch.batch_id)
             verdicts, evidence = judge_table(settings, "staging", batch.table, suites, folder)
-            verdicts += _published_keys(connection, contract, batch)
+            if contract.key and contract.partitioning and exists(connection, contract.schema, contract.table):
+                keys, counted = _published_keys(connection, contract, batch, folder)
+                verdicts.append(keys)
+                evidence.append(counted)
             ledger.record_verdicts(connection, batch_id, batch.dataset, batch.partition, verdicts, evidence)
             everything = ledger.verdicts_of(connection, batch_id)
             decision = worst(everything)
@@ -53,10 +58,8 @@ def judge(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         return ledger.get_batch(connection, batch_id)
 
 
-def _published_keys(connection: Connection, contract: Contract, batch: Batch) -> list[Verdict]:
+def _published_keys(connection: Connection, contract: Contract, batch: Batch, folder: Path) -> tuple[Verdict, Evidence]:
     """Judge that no key of the batch is published in another partition already."""
-    if not contract.key or contract.partitioning is None or not exists(connection, contract.schema, contract.table):
-        return []
     keys = sql.SQL(", ").join(map(sql.Identifier, contract.key))
     first = sql.Identifier(contract.key[0])
     staged, published = table("staging", batch.table), table(contract.schema, contract.table)
@@ -79,13 +82,15 @@ def _published_keys(connection: Connection, contract: Contract, batch: Batch) ->
         )
     ).fetchone()
     twice = int(row["n"]) if row else 0
-    return [
-        Verdict(
-            gate="published keys",
-            rule=f"({', '.join(contract.key)}) is not published in another partition",
-            verdict="FAIL" if twice else "PASS",
-            value=f"{twice} of {batch.accepted_count} rows",
-            target="0 rows",
-            target_source=f"{contract.reference}:{contract.key_line}",
-        )
-    ]
+    verdict = Verdict(
+        gate="published keys",
+        rule=f"({', '.join(contract.key)}) is not published in another partition",
+        verdict="FAIL" if twice else "PASS",
+        value=f"{twice} of {batch.accepted_count} rows",
+        target="0 rows",
+        target_source=f"{contract.reference}:{contract.key_line}",
+        rule_set_version=contract.version,
+    )
+    figures = {"batch": batch.batch_id, "key": contract.key, "published_elsewhere": twice}
+    counted = Evidence.write("count", folder / "published_keys.json", figures, figures)
+    return verdict.on(counted), counted

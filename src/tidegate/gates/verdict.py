@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 Decision = Literal["PASS", "WARN", "FAIL"]
-
-#: Raised whenever a gate would decide the same evidence differently.
-RULE_SET_VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,18 @@ class Verdict:
     value: str
     target: str
     target_source: str
+    rule_set_version: str
+    """Of what decided: a contract's version, or the hash of a suite's rules."""
     evidence_sha256: str | None = None
-    rule_set_version: str = RULE_SET_VERSION
+
+    def on(self, evidence: Evidence) -> Verdict:
+        """Return the same verdict, resting on that evidence."""
+        return replace(self, evidence_sha256=evidence.sha256)
+
+
+def evidence_folder(home: Path, dataset: str, subject: str) -> Path:
+    """Return where the evidence on one batch or build is kept."""
+    return home / "evidence" / dataset / subject
 
 
 def worst(verdicts: Iterable[Verdict]) -> Decision:

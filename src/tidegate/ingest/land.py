@@ -15,7 +15,7 @@ from tidegate.contracts.model import WHOLE
 from tidegate.errors import SourceError, UnavailableError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
-from tidegate.gates.verdict import Verdict
+from tidegate.gates.verdict import Evidence, Verdict, evidence_folder
 from tidegate.ingest import check, quarantine
 from tidegate.ingest.delivery import Delivery, receive
 from tidegate.ingest.sift import Sifted, partitions, sift
@@ -88,8 +88,8 @@ def _take_in(
             batch = _batch(contract, partition, batch_id, delivery, sifted, url)
             ledger.record_batch(connection, batch)
             quarantine.record(connection, batch, sifted.refused)
-            verdict = judge_refused(contract, batch)
-            ledger.record_verdicts(connection, batch_id, contract.dataset, partition, [verdict])
+            verdict, counted = judge_refused(settings, contract, batch)
+            ledger.record_verdicts(connection, batch_id, contract.dataset, partition, [verdict], [counted])
             connection.commit()
         log.info(
             "batch landed", dataset=contract.dataset, batch_id=batch_id, partition=partition,
@@ -167,14 +167,20 @@ def _batch(contract: Contract, partition: str, batch_id: str, delivery: Delivery
     )
 
 
-def judge_refused(contract: Contract, batch: Batch) -> Verdict:
+def judge_refused(settings: Settings, contract: Contract, batch: Batch) -> tuple[Verdict, Evidence]:
     """Judge the share of refused rows against the share that the contract allows."""
     share = batch.refused_count / batch.delivered_count if batch.delivered_count else 0.0
-    return Verdict(
+    verdict = Verdict(
         gate="contract",
         rule="refused rows",
         verdict="FAIL" if share > contract.max_refused_share else "WARN" if batch.refused_count else "PASS",
         value=f"{batch.refused_count} of {batch.delivered_count} rows ({share:.4%})",
         target=f"at most {contract.max_refused_share:.4%}",
         target_source=f"{contract.reference}:{contract.line}",
+        rule_set_version=contract.version,
     )
+    told = ("batch_id", "source", "source_sha256", "landing_url", "delivered_count", "accepted_count", "refused_count")
+    figures = {name: getattr(batch, name) for name in told}
+    folder = evidence_folder(settings.home, batch.dataset, batch.batch_id)
+    counted = Evidence.write("count", folder / "landed.json", figures, figures)
+    return verdict.on(counted), counted

@@ -13,7 +13,7 @@ from tidegate.contracts import Contract, ddl
 from tidegate.errors import ContractError, TerminalError, UnavailableError
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
-from tidegate.gates.verdict import Verdict
+from tidegate.gates.verdict import Evidence, Verdict, evidence_folder
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect, exclusive, table, warehouse_url
 
@@ -53,9 +53,9 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
             timing.rows = _copy(settings, batch)
             with connection.transaction():
                 connection.execute(ddl.finish_batch_table(contract, batch.table, batch.partition, batch.batch_id))
-                verdict = _reconcile(connection, contract, batch)
+                verdict, counted = _reconcile(settings, connection, contract, batch)
                 ledger.set_state(connection, batch_id, "staged")
-                ledger.record_verdicts(connection, batch_id, batch.dataset, batch.partition, [verdict])
+                ledger.record_verdicts(connection, batch_id, batch.dataset, batch.partition, [verdict], [counted])
             # The gate that follows joins by the key; autovacuum looks at the other columns in its own time.
             analyzed = sql.SQL(", ").join(map(sql.Identifier, contract.key or [contract.columns[0].name]))
             connection.execute(sql.SQL("ANALYZE {} ({})").format(table("staging", batch.table), analyzed))
@@ -64,17 +64,24 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         return ledger.get_batch(connection, batch_id)
 
 
-def _reconcile(connection: Connection, contract: Contract, batch: Batch) -> Verdict:
+def _reconcile(
+    settings: Settings, connection: Connection, contract: Contract, batch: Batch
+) -> tuple[Verdict, Evidence]:
     row = connection.execute(sql.SQL("SELECT count(*) AS n FROM {}").format(table("staging", batch.table))).fetchone()
     staged = int(row["n"]) if row else 0
-    return Verdict(
+    verdict = Verdict(
         gate="reconciliation",
         rule="rows staged = rows accepted",
         verdict="PASS" if staged == batch.accepted_count else "FAIL",
         value=str(staged),
         target=str(batch.accepted_count),
         target_source=f"{contract.reference}:1",
+        rule_set_version=contract.version,
     )
+    figures = {"batch": batch.batch_id, "accepted": batch.accepted_count, "staged": staged}
+    folder = evidence_folder(settings.home, batch.dataset, batch.batch_id)
+    counted = Evidence.write("count", folder / "staged.json", figures, figures)
+    return verdict.on(counted), counted
 
 
 def _copy(settings: Settings, batch: Batch) -> int:

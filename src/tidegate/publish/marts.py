@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 from psycopg import sql
@@ -17,7 +19,7 @@ from psycopg import sql
 from tidegate.errors import HeldError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.expectations import Suite, domain_suite, judge_table
-from tidegate.gates.verdict import Evidence, Verdict, worst
+from tidegate.gates.verdict import Evidence, Verdict, evidence_folder, worst
 from tidegate.publish import window
 from tidegate.publish.window import WINDOW
 from tidegate.settings import Settings
@@ -89,14 +91,14 @@ def judge(settings: Settings, build_id: str) -> str:
             return "published"
         _require_candidate(connection, build_id)
         with ledger.timed(settings, build_id, "judge") as timing:
-            verdicts = _reconcile(connection)
-            evidence: list[Evidence] = []
+            folder = evidence_folder(settings.home, WINDOW, build_id)
+            verdicts, evidence = _reconcile(connection, build_id, folder)
             connection.commit()
             for name in _tables(connection, NEXT):
                 suite = domain_suite(settings.project, name)
                 if suite is not None:
-                    folder = settings.home / "evidence" / NEXT / build_id / name
-                    decided, files = judge_table(settings, NEXT, name, [Suite("marts", suite.expectations)], folder)
+                    named = Suite("marts", suite.expectations)
+                    decided, files = judge_table(settings, NEXT, name, [named], folder / name)
                     verdicts += decided
                     evidence += files
             ledger.record_verdicts(connection, build_id, WINDOW, None, verdicts, evidence)
@@ -134,10 +136,11 @@ def _tables(connection: Connection, schema: str) -> list[str]:
     return [str(row["relname"]) for row in rows]
 
 
-def _reconcile(connection: Connection) -> list[Verdict]:
+def _reconcile(connection: Connection, build_id: str, folder: Path) -> tuple[list[Verdict], list[Evidence]]:
     """Compare every count of flights in the candidate with what is published in `raw`."""
     expected = _number(connection, sql.SQL("SELECT count(*) AS n FROM raw.flights"))
     verdicts = []
+    figures = {"build": build_id, "raw.flights": expected}
     for name in _tables(connection, NEXT):
         columns = {
             row["attname"]
@@ -147,12 +150,13 @@ def _reconcile(connection: Connection) -> list[Verdict]:
             ).fetchall()
         }
         if name == "fct_flight":
-            counted, what = sql.SQL("count(*)"), "rows"
+            query, what = sql.SQL("count(*)"), "rows"
         elif name.startswith("mart_") and "flight_count" in columns:
-            counted, what = sql.SQL("coalesce(sum(flight_count), 0)"), "flights counted"
+            query, what = sql.SQL("coalesce(sum(flight_count), 0)"), "flights counted"
         else:
             continue
-        found = _number(connection, sql.SQL("SELECT {} AS n FROM {}").format(counted, table(NEXT, name)))
+        found = _number(connection, sql.SQL("SELECT {} AS n FROM {}").format(query, table(NEXT, name)))
+        figures[name] = found
         verdicts.append(
             Verdict(
                 gate="reconciliation",
@@ -160,12 +164,14 @@ def _reconcile(connection: Connection) -> list[Verdict]:
                 verdict="PASS" if found == expected else "FAIL",
                 value=str(found),
                 target=str(expected),
-                target_source="src/tidegate/publish/marts.py",
+                target_source=f"src/tidegate/publish/marts.py:{_reconcile.__code__.co_firstlineno}",
+                rule_set_version=version("tidegate"),
             )
         )
     if not any(v.rule.startswith("fct_flight") for v in verdicts):
         raise UsageError(f"{NEXT} holds no fct_flight: run `dbt build` before its gate")
-    return verdicts
+    counted = Evidence.write("count", folder / "reconciliation.json", figures, figures)
+    return [verdict.on(counted) for verdict in verdicts], [counted]
 
 
 def _number(connection: Connection, query: sql.SQL | sql.Composed) -> int:
