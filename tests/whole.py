@@ -139,7 +139,7 @@ class Whole(Stack):
         """Of every row that readers see, by table."""
         tables = self.rows(
             "SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-            "WHERE nspname IN ('raw', 'core', 'marts') AND NOT relispartition AND relkind IN ('r', 'p')"
+            "WHERE nspname IN ('raw', 'core', 'marts') AND NOT relispartition AND relkind IN ('r', 'p', 'v')"
         )
         return {
             table["name"]: self.rows(
@@ -149,7 +149,9 @@ class Whole(Stack):
         }
 
     def dag_runs(self) -> list[str]:
-        return [r["run_id"] for r in self.rows("SELECT dag_id || ' ' || run_id AS run_id FROM dag_run", of="airflow")]
+        """Every run that somebody or something asked for; upkeep comes by the clock."""
+        query = "SELECT dag_id || ' ' || run_id AS run_id FROM dag_run WHERE dag_id NOT LIKE 'upkeep%' ORDER BY id"
+        return [run["run_id"] for run in self.rows(query, of="airflow")]
 
     def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask Airflow as its UI does."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tidegate.errors import HeldError
+from tidegate.gates.verdict import Verdict
 
 #: Slack cuts a message at 4,000 characters.
 _LONGEST = 3000
@@ -23,6 +26,15 @@ def deadline(dag_id: str, run_id: str, patience: str) -> str:
     return _clip(
         f"LATE: {dag_id}, run {run_id}, has not published within {patience}. "
         "Look at its tasks in Airflow: one waits, is tried again, or has failed."
+    )
+
+
+def stale(verdicts: Mapping[str, Verdict]) -> str:
+    """Tell that datasets are older than promised: no run is late, none has come."""
+    told = "; ".join(f"{name}: {v.value}, expected {v.target} ({v.target_source})" for name, v in verdicts.items())
+    return _clip(
+        f"STALE: {told}. What is published stays as it is. Ask the owner for the delivery, "
+        "then `tidegate ingest DATASET` or trigger its DAG."
     )
 
 

@@ -88,4 +88,7 @@ def _hide(value: Any, hidden: list[str]) -> Any:
         return {key: _hide(inner, hidden) for key, inner in value.items()}
     if isinstance(value, list | tuple | set):
         return [_hide(inner, hidden) for inner in value]
-    return value
+    if isinstance(value, bool | int | float | None):
+        return value
+    # An error, say: it is text by the time that it is written.
+    return _hide(str(value), hidden)

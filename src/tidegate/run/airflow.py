@@ -89,7 +89,7 @@ class Airflow:
         return [DagRun(run["dag_id"], run["dag_run_id"], run["state"], run.get("partition_key")) for run in found]
 
     def why(self, run: DagRun) -> tuple[str, str]:
-        """Return the task that made a run fail, and the error that its log ends with."""
+        """Return the task that made a run fail, and the error that it raised."""
         path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances"
         failed = [task for task in self._get(path)["task_instances"] if task["state"] == "failed"]
         if not failed:
@@ -97,9 +97,10 @@ class Airflow:
         task = failed[0]
         log = self._get(f"{path}/{task['task_id']}/logs/{task['try_number']}", full_content="true")
         errors = [
-            detail for line in log["content"] if isinstance(line, dict) for detail in line.get("error_detail") or ()
+            line["error_detail"] for line in log["content"] if isinstance(line, dict) and line.get("error_detail")
         ]
-        reason = f"{errors[-1]['exc_type']}: {errors[-1]['exc_value']}" if errors else "see the task's log"
+        # The first is the one that was raised, with what to do next; those behind it are its causes.
+        reason = f"{errors[-1][0]['exc_type']}: {errors[-1][0]['exc_value']}" if errors else "see the task's log"
         return task["task_id"], reason
 
     def _get(self, path: str, **query: str) -> Any:

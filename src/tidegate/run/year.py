@@ -21,6 +21,8 @@ from tidegate.transforms import catalog
 from tidegate.transforms.derive import inputs_of, is_made
 
 INGEST, TRANSFORM, WAREHOUSE = "ingest_", "transform_", "warehouse"
+#: Watches from now on, on its own schedule.
+UPKEEP = "upkeep_freshness"
 #: Partitions of one dataset at once; the DAG's own limit is not lower.
 AT_ONCE = 2
 _PULSE = 0.5

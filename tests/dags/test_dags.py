@@ -1,0 +1,218 @@
+"""What every DAG keeps, as Airflow reads it: each file in a fresh process, without a server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.whole import CHECKOUT
+
+from tidegate.contracts import Contract, load_all
+from tidegate.settings import load_settings
+from tidegate.stack.airflow_environment import airflow_environment
+from tidegate.transforms import catalog
+
+FILES = sorted(path.name for path in (CHECKOUT / "dags").glob("*.py"))
+SECRET = "canary-warehouse-77c1"
+#: What costs a task seconds to import, or belongs inside a task.
+HEAVY = {
+    "adbc_driver_postgresql", "altair", "duckdb", "great_expectations", "pandas", "psycopg", "pyarrow", "pysail",
+    "pyspark", "dbt.cli.main", "dbt.adapters.postgres", "tidegate.gates", "tidegate.ingest", "tidegate.publish", "tidegate.stores", "transforms",
+}  # fmt: skip
+READ = """
+import json, sys, time
+from airflow.sdk import DAG
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+before, began = set(sys.modules), time.perf_counter()
+bag = DagBag(sys.argv[1])
+seconds, imported = time.perf_counter() - began, sorted(set(sys.modules))
+dags = {
+    dag.dag_id: {
+        "serialized": DagSerialization.to_dict(dag)["dag"],
+        "dependents": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
+        "callbacks": {task.task_id: [f.__qualname__ for f in task.on_failure_callback] for task in dag.tasks},
+        "outlets": {task.task_id: [o.uri for o in task.outlets] for task in dag.tasks if task.outlets},
+        "owners": sorted({task.owner for task in dag.tasks}),
+        "retries": {task.task_id: [task.retries, bool(task.retry_exponential_backoff)] for task in dag.tasks},
+        "timetable": type(dag.timetable).__name__,
+        "paused": dag.is_paused_upon_creation,
+        "doc": dag.doc_md, "tags": sorted(dag.tags), "catchup": dag.catchup,
+        "end": dag.end_date and dag.end_date.isoformat(),
+    }
+    for dag in bag.dags.values()
+}
+print(json.dumps({"errors": bag.import_errors, "seconds": seconds, "imported": imported, "dags": dags}, default=str))
+"""
+
+
+def read(file: str, project: Path, home: Path) -> dict[str, Any]:
+    """Return what Airflow finds in a DAG file of this checkout, for the contracts of `project`."""
+    settings = load_settings(project=project, home=home)
+    environment = {
+        **os.environ,
+        **airflow_environment(settings),
+        "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{project}",
+        "TIDEGATE_WAREHOUSE_URL": f"postgresql://tidegate:{SECRET}@127.0.0.1:9/warehouse",
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", READ, str(CHECKOUT / "dags" / file)],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Every DAG file, read with a manifest in its place."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIDEGATE_HOME", str(home))
+        patch.setenv("TIDEGATE_WAREHOUSE_URL", "postgresql://127.0.0.1:9/warehouse")
+        program = [sys.executable, "-W", "ignore", "-m", "tidegate.run.manifest"]
+        subprocess.run(program, check=True, env={**os.environ, "TIDEGATE_PROJECT": str(CHECKOUT)})
+        return {file: read(file, CHECKOUT, home) for file in FILES}
+
+
+@pytest.fixture(scope="module")
+def dags(files: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {dag_id: dag for found in files.values() for dag_id, dag in found["dags"].items()}
+
+
+def contracts() -> dict[str, Contract]:
+    return {contract.dataset: contract for contract in load_all(load_settings(project=CHECKOUT))}
+
+
+def test_every_contract_and_every_transform_is_a_dag(dags: dict[str, dict[str, Any]]) -> None:
+    ingested = {f"ingest_{c.dataset}" for c in contracts().values() if c.schema == "raw"}
+    derived = {f"transform_{name}" for name in catalog.names(load_settings(project=CHECKOUT))}
+    assert len(ingested) >= 5
+    assert len(derived) >= 2
+    assert set(dags) == ingested | derived | {"warehouse", "upkeep_freshness"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_is_read_without_an_error(files: dict[str, dict[str, Any]], file: str) -> None:
+    assert files[file]["errors"] == {}
+    assert files[file]["dags"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_reading_a_file_imports_nothing_heavy(files: dict[str, dict[str, Any]], file: str) -> None:
+    assert "tidegate.contracts" in files[file]["imported"]
+    assert sorted(set(files[file]["imported"]) & HEAVY) == []
+
+
+def test_every_dag_has_a_manual_that_says_what_to_do_when_it_fails(dags: dict[str, dict[str, Any]]) -> None:
+    assert [name for name, dag in dags.items() if "### When it fails" not in (dag["doc"] or "")] == []
+    assert [name for name, dag in dags.items() if "None" in dag["doc"] or "0:00:00" in dag["doc"]] == []
+
+
+def test_every_task_has_an_owner_is_tried_again_and_tells_when_it_fails(dags: dict[str, dict[str, Any]]) -> None:
+    for name, dag in dags.items():
+        assert dag["tags"], name
+        assert dag["owners"], name
+        assert "airflow" not in dag["owners"], name
+        # Cosmos sets the retries of the process that builds the models itself.
+        patient = {task: retries for task, retries in dag["retries"].items() if not task.endswith("producer_watcher")}
+        assert set(map(tuple, patient.values())) == {(4, True)}, name
+        silent = [task for task, told in dag["callbacks"].items() if "task_failed" not in told]
+        assert silent == [], name
+
+
+def test_every_dag_has_a_deadline_and_waits_to_be_woken(dags: dict[str, dict[str, Any]]) -> None:
+    for name, dag in dags.items():
+        (deadline,) = dag["serialized"]["deadline"]
+        assert "deadline_missed" in json.dumps(deadline), name
+        assert dag["paused"] is True, name
+        assert dag["catchup"] is False, name
+
+
+def test_the_deadline_is_the_contracts_freshness(dags: dict[str, dict[str, Any]]) -> None:
+    for name, contract in contracts().items():
+        dag = dags[f"ingest_{name}" if contract.schema == "raw" else f"transform_{name}"]
+        assert contract.freshness
+        # A plain number: Airflow 3.3.2 cannot move a deadline of another kind when a task is cleared.
+        (deadline,) = dag["serialized"]["deadline"]
+        assert deadline["interval"] == contract.freshness.total_seconds(), name
+
+
+def test_a_dataset_is_asked_for_when_a_partition_ends_and_no_longer_than_its_record_lasts(
+    dags: dict[str, dict[str, Any]],
+) -> None:
+    assert {n: dags[f"ingest_{n}"]["timetable"] for n in ("flights", "weather")} == dict.fromkeys(
+        ("flights", "weather"), "CronPartitionTimetable"
+    )
+    assert dags["ingest_flights"]["end"] == "2014-01-01T00:00:00+00:00"
+    assert dags["ingest_airlines"]["timetable"] == "CronTriggerTimetable"
+
+
+def test_what_is_derived_waits_for_the_assets_that_it_reads(dags: dict[str, dict[str, Any]]) -> None:
+    def awaited(dag_id: str) -> set[str]:
+        text = json.dumps(dags[dag_id]["serialized"]["timetable"])
+        return {name for name in contracts() if f"tidegate://warehouse/{name}/" in text or f'/{name}"' in text}
+
+    assert awaited("transform_aircraft_leg") == {"flights"}
+    assert awaited("transform_flight_weather") == {"flights", "weather"}
+    assert awaited("warehouse") == set(contracts())
+
+
+def test_publishing_alone_updates_the_asset_of_its_dataset(dags: dict[str, dict[str, Any]]) -> None:
+    for name, contract in contracts().items():
+        dag = dags[f"ingest_{name}" if contract.schema == "raw" else f"transform_{name}"]
+        assert dag["outlets"] == {"batch.publish": [f"tidegate://warehouse/{name}"]}
+    assert dags["warehouse"]["outlets"] == {"publish": ["tidegate://warehouse/marts"]}
+
+
+def test_a_batch_goes_through_its_steps_in_order(dags: dict[str, dict[str, Any]]) -> None:
+    for name, contract in contracts().items():
+        delivered = contract.schema == "raw"
+        first = "land" if delivered else "transform"
+        assert dags[f"{'ingest' if delivered else 'transform'}_{name}"]["dependents"] == {
+            first: ["batch.stage"],
+            "batch.stage": ["batch.judge"],
+            "batch.judge": ["batch.publish"],
+            "batch.publish": [],
+        }
+
+
+def test_each_model_is_a_task_before_the_marts_are_judged(dags: dict[str, dict[str, Any]]) -> None:
+    models = {f"dbt.models.{path.parent.name}.{path.stem}" for path in (CHECKOUT / "models").rglob("*.sql")}
+    dependents = dags["warehouse"]["dependents"]
+    assert models <= set(dependents)
+    assert "publish" in dependents["judge"]
+    assert [name for name in models if not dependents[name]] == []
+
+
+def test_no_secret_is_in_what_airflow_keeps_of_a_dag(files: dict[str, dict[str, Any]]) -> None:
+    assert SECRET not in json.dumps(files)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A project with nothing but a folder of contracts."""
+    (tmp_path / "project/schemas").mkdir(parents=True)
+    return tmp_path / "project"
+
+
+def test_a_broken_contract_is_a_dag_that_says_so_and_stops_no_other(elsewhere: Path, tmp_path: Path) -> None:
+    (elsewhere / "schemas/planes.odcs.yaml").write_text((CHECKOUT / "schemas/planes.odcs.yaml").read_text())
+    (elsewhere / "schemas/boats.odcs.yaml").write_text("kind: DataContract\n")
+    found = read("ingest.py", elsewhere, tmp_path / "home")
+    assert found["errors"] == {}
+    assert set(found["dags"]) == {"ingest_planes", "ingest_boats"}
+    assert "schemas/boats.odcs.yaml" in found["dags"]["ingest_boats"]["doc"]
+    assert "broken" in found["dags"]["ingest_boats"]["tags"]
+
+
+def test_without_a_manifest_the_warehouse_is_a_dag_that_says_so(elsewhere: Path, tmp_path: Path) -> None:
+    found = read("warehouse.py", elsewhere, tmp_path / "home")
+    assert list(found["dags"]["warehouse"]["dependents"]) == ["read_models"]
+    assert "broken" in found["dags"]["warehouse"]["tags"]

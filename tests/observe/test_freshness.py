@@ -1,0 +1,69 @@
+"""Freshness of what is published: judged by dbt from the contracts, kept in the ledger, told once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from tidegate.gates import ledger
+from tidegate.gates.ledger import Batch
+from tidegate.observe import alerts, freshness
+from tidegate.settings import Settings
+from tidegate.stores.postgres import connect
+
+
+def publish(settings: Settings, dataset: str, at: datetime | None = None) -> str:
+    """Write down in the ledger that a batch of `dataset` is published since `at`, and return its id."""
+    batch = Batch(
+        batch_id=f"{dataset}-1", dataset=dataset, partition="all", state="landed", contract_version="1.0.0",
+        source="x.csv", source_sha256="0" * 64, landing_url="file:///x", delivered_count=1, accepted_count=1,
+        refused_count=0, published_schema="raw",
+    )  # fmt: skip
+    with connect(settings) as connection:
+        ledger.record_batch(connection, replace(batch))
+        ledger.set_state(connection, batch.batch_id, "published", published_at=at or datetime.now(UTC))
+    return batch.batch_id
+
+
+def said(settings: Settings) -> list[tuple[Any, ...]]:
+    assert settings.warehouse_url
+    with psycopg.connect(settings.warehouse_url.get_secret_value()) as connection:
+        return connection.execute("SELECT subject, verdict, target FROM ops.verdict ORDER BY verdict_id").fetchall()
+
+
+@pytest.fixture
+def judged(settings: Settings) -> dict[str, freshness.Judged]:
+    publish(settings, "airlines")
+    publish(settings, "airports", datetime(2020, 1, 2, tzinfo=UTC))
+    return {found.dataset: found for found in freshness.judge(settings)}
+
+
+def test_only_what_is_older_than_its_contract_promises_is_stale(judged: dict[str, freshness.Judged]) -> None:
+    assert {name: found.is_stale for name, found in judged.items()} == {"airlines": False, "airports": True}
+
+
+def test_the_verdict_stands_in_the_ledger_with_the_contracts_promise(
+    settings: Settings, judged: dict[str, freshness.Judged]
+) -> None:
+    assert said(settings) == [
+        ("airlines-1", "PASS", "at most 396 days ago"),
+        ("airports-1", "WARN", "at most 396 days ago"),
+    ]
+    assert judged["airports"].verdict.target_source == "schemas/airports.odcs.yaml"
+
+
+def test_a_stale_dataset_is_news_once(settings: Settings, judged: dict[str, freshness.Judged]) -> None:
+    assert judged["airports"].is_news
+    assert [found.is_news for found in freshness.judge(settings)] == [False, False]
+
+
+def test_the_message_says_since_when_and_what_was_promised(judged: dict[str, freshness.Judged]) -> None:
+    told = alerts.stale({"airports": judged["airports"].verdict})
+    assert told.startswith(
+        "STALE: airports: last published 2020-01-02 00:00 UTC, expected at most 396 days ago "
+        "(schemas/airports.odcs.yaml)"
+    )
