@@ -141,7 +141,7 @@ def _judge(batch: Any, suite: Suite) -> tuple[list[Verdict], dict[str, Any]]:
                 gate=f"expectations.{suite.name}",
                 rule=_rule(configuration),
                 verdict="PASS" if passed else "WARN" if configuration["severity"] == "warning" else "FAIL",
-                value="as expected" if passed else _value(detail),
+                value="as expected" if passed else _value(configuration, detail),
                 target=str(meta["target"]),
                 target_source=str(meta["source"]),
                 rule_set_version=suite.version,
@@ -221,9 +221,14 @@ def _rule(configuration: Configuration) -> str:
     return f"{columns}: {name}" if columns else name.removesuffix(" to be between")
 
 
-def _value(detail: Mapping[str, Any]) -> str:
+def _value(configuration: Configuration, detail: Mapping[str, Any]) -> str:
+    """Say what was found, in figures; other observations may be a row's content."""
     result = detail["result"]
     if "unexpected_count" in result:
-        return f"{result['unexpected_count']} of {result.get('element_count', '?')} rows"
-    observed = str(result.get("observed_value", "not as expected"))
-    return f"{observed} rows" if observed.isdigit() else observed
+        of = f" of {result['element_count']} rows" if "element_count" in result else " unexpected"
+        return f"{result['unexpected_count']}{of}"
+    observed = result.get("observed_value")
+    if not str(observed).replace(".", "", 1).replace("-", "", 1).isdigit():
+        return "not as expected"
+    counts = configuration["type"] == "unexpected_rows_expectation" or "row_count" in configuration["type"]
+    return f"{observed} rows" if counts else str(observed)
