@@ -154,6 +154,15 @@ def test_an_increment_is_read_again_after_it_was_undone(till: Till) -> None:
     assert [row["customer"] for row in till.shop.published()] == ["Ada", "", "Drei"]
 
 
+def test_a_refused_row_that_is_read_again_and_again_makes_one_batch(till: Till) -> None:
+    till.agree(*INCREMENT, share=0.5)
+    till.ingest()
+    till.execute("INSERT INTO orders VALUES (3, '2024-03-08', 'C', 'NaN', 1, true, '2024-03-08 00:00:00+00')")
+    batches = {till.ingest().batch_id for _ in range(3)}
+    assert (len(batches), len(till.shop.refused())) == (1, 1)
+    assert till.shop.numbers() == [1, 2]
+
+
 def test_a_new_version_of_the_contract_reads_everything_again(till: Till) -> None:
     till.agree(*INCREMENT)
     till.ingest()
