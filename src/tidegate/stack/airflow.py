@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tidegate.errors import StackError
 from tidegate.stack.process import indent, tail
@@ -116,8 +117,9 @@ def not_ready(url: str, *, since: float, names: Iterable[str]) -> list[str]:
     `since` is in seconds since 1970: a heartbeat that a killed predecessor has left does not count.
     """
     try:
-        with urllib.request.urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:  # noqa: S310 our own server
-            parts = json.load(answer)
+        parts = _ask(f"{url}/api/v2/monitor/health")
+        # The side that tasks talk to is made at its first request, which takes 5 s: not on a task's time.
+        _ask(f"{url}/execution/health")
     except (urllib.error.URLError, OSError, ValueError):
         return list(names)
     late = []
@@ -127,3 +129,9 @@ def not_ready(url: str, *, since: float, names: Iterable[str]) -> list[str]:
         if part != "api_server" and (beat is None or datetime.fromisoformat(beat).timestamp() < since):
             late.append(name)
     return late
+
+
+def _ask(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 our own server
+        found: dict[str, Any] = json.load(answer)
+    return found

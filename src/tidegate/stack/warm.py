@@ -11,20 +11,24 @@ import logging
 import warnings
 
 HEAVY = (
-    "airflow.sdk.execution_time.task_runner",
-    "airflow.sdk.execution_time.supervisor",
-    "airflow.providers.standard.decorators.python",
-    "airflow.providers.standard.operators.hitl",
     "airflow.dag_processing.bundles.local",
-    "airflow.sdk.definitions.decorators",
-    "airflow.sdk.definitions.connection",
+    "airflow.providers.common.io.assets.file",
+    "airflow.providers.postgres.assets.postgres",
+    "airflow.providers.standard.decorators.python",
+    "airflow.providers.standard.operators.empty",
+    "airflow.providers.standard.operators.hitl",
     "airflow.sdk.definitions.asset.metadata",
+    "airflow.sdk.definitions.connection",
+    "airflow.sdk.definitions.decorators",
     "airflow.sdk.definitions.partition_mappers.fixed_key",
     "airflow.sdk.definitions.retry_policy",
     "airflow.sdk.definitions.timetables.trigger",
+    "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.task_runner",
     "airflow.sdk.io",
     "adbc_driver_postgresql.dbapi",
-    "cosmos",
+    "cosmos.airflow.task_group",
+    "cosmos.operators.watcher",
     "croniter",
     "dbt.adapters.postgres",
     "dbt.cli.main",
@@ -43,10 +47,13 @@ HEAVY = (
 
 def warm() -> None:
     """Import them; one that is not installed is said in the log, and tasks that need it will say more."""
+    warnings.simplefilter("ignore")
     for module in HEAVY:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                importlib.import_module(module)
+            importlib.import_module(module)
         except ImportError as missing:
             logging.getLogger(__name__).warning("tasks will import %s themselves: %s", module, missing)
+    from airflow.sdk import plugins_manager
+
+    # Read once and kept: a reading of a DAG that looks at a file asks for them.
+    plugins_manager.get_hook_lineage_readers_plugins()
