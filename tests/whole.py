@@ -169,7 +169,7 @@ class Whole(Stack):
             airflow.wait_for([dag_id])
             airflow.wake(dag_id)
             before = {run.run_id for run in airflow.runs([dag_id])}
-            airflow.start(dag_id, **conf)
+            airflow.start(dag_id, conf=conf)
             return next(run.run_id for run in airflow.runs([dag_id]) if run.run_id not in before)
 
     def ended(self, dag_id: str, run_id: str) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
         patch.setenv("TIDEGATE_WAREHOUSE_URL", "postgresql://127.0.0.1:9/warehouse")
         program = [sys.executable, "-W", "ignore", "-m", "tidegate.run.manifest"]
         subprocess.run(program, check=True, env={**os.environ, "TIDEGATE_PROJECT": str(CHECKOUT)})
-        return {file: read(file, CHECKOUT, home) for file in FILES}
+        with ThreadPoolExecutor(2) as pool:
+            return dict(zip(FILES, pool.map(lambda file: read(file, CHECKOUT, home), FILES), strict=True))
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -60,9 +60,11 @@ class Airflow:
         """Let the DAG run."""
         _checked(self._client.patch(f"dags/{dag_id}", json={"is_paused": False}))
 
-    def start(self, dag_id: str, **conf: str) -> None:
-        """Start one run."""
-        body = {"logical_date": None, "conf": conf, "note": "started by `tidegate run`"}
+    def start(self, dag_id: str, partition: str | None = None, conf: Mapping[str, str] | None = None) -> None:
+        """Start one run, of a partition where the DAG's schedule knows partitions."""
+        body: dict[str, Any] = {"logical_date": None, "conf": dict(conf or {}), "note": "started by `tidegate run`"}
+        if partition is not None:
+            body["partition_key"] = partition
         _checked(self._client.post(f"dags/{dag_id}/dagRuns", json=body))
 
     def backfill(self, dag_id: str, first: str, last: str, at_once: int) -> None:

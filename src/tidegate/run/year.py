@@ -8,8 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
 
-from tidegate.contracts.model import WHOLE
+from tidegate.contracts.model import WHOLE, Partitioning
 from tidegate.gates import ledger
 from tidegate.publish import marts
 from tidegate.run.airflow import ENDED, Airflow, DagRun
@@ -26,6 +28,8 @@ UPKEEP = "upkeep_freshness"
 #: Partitions of one dataset at once; the DAG's own limit is not lower.
 AT_ONCE = 2
 _PULSE = 0.5
+#: From the start of a partition, this far on lies the next one.
+_LONGEST = {"day": timedelta(days=1), "month": timedelta(days=31), "year": timedelta(days=366)}
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,17 @@ class Year:
             self.airflow.wake(dag_id)
             before = self._known(dag_id)
             for partition in item.partitions:
-                self.airflow.start(dag_id, **({} if partition == WHOLE else {"partition": partition}))
+                self.airflow.start(dag_id, conf={} if partition == WHOLE else {"partition": partition})
             return _Watch(dag_id, dataset, len(item.partitions), before)
         self.airflow.wake(dag_id)
         before = self._known(dag_id)
-        first, last = (partitioning.start_of(p) for p in (item.partitions[0], item.partitions[-1]))
-        self.airflow.backfill(dag_id, first.isoformat(), last.isoformat(), AT_ONCE)
+        if _has_gaps(partitioning, item.partitions):
+            # A backfill would ask for what was never delivered, too.
+            for partition in item.partitions:
+                self.airflow.start(dag_id, partition)
+        else:
+            first, last = (partitioning.start_of(p) for p in (item.partitions[0], item.partitions[-1]))
+            self.airflow.backfill(dag_id, first.isoformat(), last.isoformat(), AT_ONCE)
         return _Watch(dag_id, dataset, len(item.partitions), before)
 
     def _trigger(self, dag_id: str, what: str) -> _Watch:
@@ -134,6 +143,13 @@ class Year:
                 inputs = inputs_of(self.settings, connection, name)
                 if all(inputs.files.values()) and not is_made(connection, name, inputs.digest):
                     yield name
+
+
+def _has_gaps(partitioning: Partitioning, partitions: Sequence[str]) -> bool:
+    """Return whether some partition of the calendar is missing between the first and the last of `partitions`."""
+    assert partitioning.grain is not None
+    step = _LONGEST[partitioning.grain]
+    return any(partitioning.of_instant(partitioning.start_of(a) + step) != b for a, b in pairwise(partitions))
 
 
 @dataclass(frozen=True)
