@@ -97,6 +97,7 @@ def _patiently[Result](action: Callable[[], Result]) -> Result:
 
 def _swap_in(connection: Connection, contract: Contract, batch: Batch) -> Batch:
     with impatient(connection):
+        _take_turns(connection, batch)
         evolve.ensure(connection, contract)
         before = ledger.published_batch(connection, batch.dataset, batch.partition)
         if before is not None:
@@ -111,6 +112,12 @@ def _swap_in(connection: Connection, contract: Contract, batch: Batch) -> Batch:
         )
         connection.execute("UPDATE ops.batch SET published_at = now() WHERE batch_id = %s", [batch.batch_id])
     return ledger.get_batch(connection, batch.batch_id)
+
+
+def _take_turns(connection: Connection, batch: Batch) -> None:
+    """Let one transaction at a time change what is published of a partition: two batches of it may come at once."""
+    what = f"partition {batch.dataset} {batch.partition}"
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [what])
 
 
 def _attach(connection: Connection, contract: Contract, batch: Batch, schema: str) -> None:
@@ -145,14 +152,20 @@ def undo(settings: Settings, contract: Contract, batch_id: str, *, by: str, why:
     """
     with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
         batch = ledger.get_batch(connection, batch_id)
-        if batch.state != "published":
-            raise UsageError(f"batch {batch.batch_id} is {batch.state}, not published: there is nothing to undo")
+        _require_published(batch)
         connection.commit()
         return _patiently(lambda: _swap_back(connection, contract, batch, by, why))
 
 
+def _require_published(batch: Batch) -> None:
+    if batch.state != "published":
+        raise UsageError(f"batch {batch.batch_id} is {batch.state}, not published: there is nothing to undo")
+
+
 def _swap_back(connection: Connection, contract: Contract, batch: Batch, by: str, why: str) -> Batch | None:
     with impatient(connection):
+        _take_turns(connection, batch)
+        _require_published(ledger.get_batch(connection, batch.batch_id))
         _detach(connection, contract, batch, "undone")
         before = ledger.find_batch(connection, batch.previous_batch_id) if batch.previous_batch_id else None
         if before is not None:

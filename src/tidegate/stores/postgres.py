@@ -16,8 +16,9 @@ from tidegate.settings import Settings
 
 Connection = psycopg.Connection[dict[str, Any]]
 
-#: How long a statement that changes a published table waits for its readers before it gives way to them.
-LOCK_TIMEOUT = "5s"
+#: How long a statement that changes a published table waits for its readers before it gives way to them: others
+#: queue behind it meanwhile. Not less than PostgreSQL's deadlock_timeout (1 s), after which autovacuum gives way to it.
+LOCK_TIMEOUT = "2s"
 
 
 def warehouse_url(settings: Settings) -> str:
