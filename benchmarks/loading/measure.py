@@ -52,7 +52,7 @@ def prepare(folder: Path) -> None:
         database.execute(
             f"""
             COPY (
-                SELECT * REPLACE (
+                SELECT * EXCLUDE (_partition, _batch_id, y) REPLACE (
                     year + y AS year,
                     strftime(time_hour + to_years(y::INTEGER), '%Y-%m-%dT%H:%M:%SZ') AS time_hour
                 )

@@ -37,17 +37,38 @@ def conditions(contract: Contract, partition: str, *, texts: set[str]) -> list[C
     return [(rule, f"coalesce({sql}, false)") for rule, sql in found]
 
 
+def any_broken(contract: Contract, partition: str, *, texts: set[str]) -> str:
+    """Return one condition that is true where a row breaks any row rule, and NULL or false elsewhere.
+
+    It says the same as all `conditions` joined by OR, in half the time: what has to search texts searches those of
+    all columns as one.
+    """
+    integers = [c.name for c in contract.columns if c.postgres_type in INTEGERS and c.name in texts]
+    words = [c.name for c in contract.columns if c.postgres_type == "text"]
+    broken = [_unread(name) for name in integers]
+    if integers:
+        broken.append(_rounded(f"concat({', '.join(map(text_of, integers))})"))
+    if words:
+        broken.append(_unstorable(f"concat({', '.join(map(identifier, words))})"))
+    for column in contract.columns:
+        apart = column.name not in integers and column.name not in words
+        if apart and (wrong := _type(column, arrived_as_text=column.name in texts)) is not None:
+            broken.append(wrong)
+        broken += [_broken(rule, column) for rule in column.rules if rule.kind not in ("type", "key")]
+    if contract.partitioning is not None:
+        broken.append(f"NOT ({partition_condition(contract, partition)})")
+    return " OR ".join(broken) or "false"
+
+
 def _type(column: Column, *, arrived_as_text: bool) -> str | None:
     value, text, wanted = identifier(column.name), text_of(column.name), column.postgres_type
     broken = []
     if wanted == "text":
-        # PostgreSQL cannot store it, and no text has a use for it.
-        return f"contains({value}, chr(0))"
+        return _unstorable(value)
     if arrived_as_text:
-        broken.append(f"({text} IS NOT NULL AND {value} IS NULL)")
+        broken.append(_unread(column.name))
         if wanted in INTEGERS:
-            # DuckDB would round 5.7 to 6 and 15e-1 to 2; 1e3 and 1_000 it reads without loss.
-            broken.append(f"contains({text}, '.') OR {text} LIKE '_%-%'")
+            broken.append(_rounded(text))
         if wanted.startswith("numeric"):
             precision, scale = (int(n) for n in wanted[8:-1].split(","))
             wider = f"DECIMAL(38,{38 - (precision - scale)})"
@@ -61,6 +82,20 @@ def _type(column: Column, *, arrived_as_text: bool) -> str | None:
         first, after = (f"CAST('{year}-01-01' AS {column.duckdb_type})" for year in ("0001", "10000"))
         broken.append(f"NOT ({value} >= {first} AND {value} < {after})")
     return " OR ".join(broken) or None
+
+
+def _unread(name: str) -> str:
+    return f"({text_of(name)} IS NOT NULL AND {identifier(name)} IS NULL)"
+
+
+def _rounded(text: str) -> str:
+    # DuckDB would round 5.7 to 6 and 15e-1 to 2; 1e3 and 1_000 it reads without loss.
+    return " OR ".join(f"contains({text}, '{sign}')" for sign in (".", "e-", "E-"))
+
+
+def _unstorable(text: str) -> str:
+    # PostgreSQL cannot store NUL, and no text has a use for it.
+    return f"contains({text}, chr(0))"
 
 
 def _broken(rule: Rule, column: Column) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.contracts import Column, Contract, Source
@@ -38,6 +37,11 @@ class Laid:
     lines: bool
     check: str = "false"
     blank: str = "false"
+
+    @property
+    def texts(self) -> set[str]:
+        """The columns that arrive as text."""
+        return {name for name, (text, _) in self.values.items() if text is not None}
 
 
 def literal(value: str) -> str:
@@ -207,8 +211,3 @@ def _json_text(column: Column) -> str:
     digits = f"regexp_extract(line, {literal(f'"{column.name}"' + r'\s*:\s*([-+.0-9eE]+)')}, 1)"
     same = f"try_cast({digits} AS DOUBLE) = try_cast({text} AS DOUBLE)"
     return f"CASE WHEN json_type(document, {path}) = 'DOUBLE' AND {same} THEN {digits} ELSE {text} END"
-
-
-def spool_of(home: Path, name: str) -> Path:
-    """Folder for the working copies of one delivery."""
-    return home / "spool" / name

@@ -148,16 +148,13 @@ class _Sieve:
         self.columns = ", ".join(identifier(c.name) for c in contract.columns)
         self.keys = [rule for rule in contract.rules if rule.kind == "key"]
 
-    def conditions(self, laid: Laid) -> list[check.Condition]:
-        texts = {name for name, (text, _) in laid.values.items() if text is not None}
-        return check.conditions(self.contract, self.partition, texts=texts)
-
     def pour(self) -> int:
         """Write the rows that break no row rule; return their count."""
         parts = []
         for laid in self.laid:
-            broken = " OR ".join(['coalesce("broken$", true)', *(sql for _, sql in self.conditions(laid))])
-            parts.append(f"SELECT {self.columns} FROM ({_typed(self.contract, laid)}) WHERE NOT ({broken})")
+            broken = check.any_broken(self.contract, self.partition, texts=laid.texts)
+            rows = f"SELECT {self.columns} FROM ({_typed(self.contract, laid)})"
+            parts.append(f'{rows} WHERE NOT (coalesce("broken$", true) OR coalesce({broken}, false))')
         return self._write(" UNION ALL ".join(parts))
 
     def _write(self, query: str) -> int:
@@ -196,7 +193,7 @@ class _Sieve:
             ("structure", "", "a JSON object in one line, with no other keys than the contract's columns")
         ]
         for number, laid in enumerate(self.laid):
-            conditions = self.conditions(laid)
+            conditions = check.conditions(self.contract, self.partition, texts=laid.texts)
             whens = ['WHEN coalesce("broken$", true) THEN 0']
             for rule, sql in conditions:
                 whens.append(f"WHEN {sql} THEN {len(rules)}")
