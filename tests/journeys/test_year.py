@@ -21,6 +21,8 @@ from tests.whole import PROGRAM, Whole, eventually
 
 from tidegate.run import demo
 
+#: A fixture of this story runs everything through Airflow, on a busy machine minutes long.
+pytestmark = pytest.mark.timeout(900)
 JANUARY, FEBRUARY, MARCH, _, MAY = demo.MONTHS[:5]
 LATE = """slaProperties:
   - property: latency
@@ -137,7 +139,7 @@ def interrupted(whole: Whole, first: subprocess.CompletedProcess[str]) -> tuple[
         except OSError:  # how Linux says that nobody holds the terminal any more
             pass
     os.close(screen)
-    return running.returncode, shown.decode()
+    return running.returncode, re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from tidegate.run import demo
 from tidegate.settings import Settings, load_settings
 from tidegate.stack.secret import Secrets
 
+#: The stack's start is a part of the first test that wants it.
+pytestmark = pytest.mark.timeout(600)
 #: A database that does not answer, at an address with a password in it.
 SERVER = """
   - server: archive
