@@ -12,59 +12,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import duckdb
-import psutil
 from tests.transforms.demo_year import land
 from tests.transforms.servers import sail_server, standalone_cluster
 
+from benchmarks.machine import describe, peak_memory
 from tidegate import transforms
 from tidegate.settings import load_settings
 from tidegate.transforms.engine import spark_session
 
 HERE = Path(__file__).parent
 ENGINES = {1: ("sail", "local[2]", "standalone"), 10: ("sail", "local[2]")}
-
-
-@contextmanager
-def peak_memory() -> Iterator[list[float]]:
-    """Yield a list whose one figure is, at the end, the peak in MiB of this process and all it started."""
-    peak, done = [0.0], threading.Event()
-
-    def watch() -> None:
-        me = psutil.Process()
-        while not done.wait(0.05):
-            total = 0
-            for process in [me, *me.children(recursive=True)]:
-                try:
-                    total += process.memory_info().rss
-                except psutil.Error:
-                    continue
-            peak[0] = max(peak[0], total / 2**20)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        done.set()
-        watcher.join()
 
 
 def measure(engine: str, landed: Path, scale: int) -> dict[str, Any]:
@@ -112,19 +82,6 @@ def prepare(folder: Path) -> None:
             )
 
 
-def machine() -> dict[str, Any]:
-    """Describe where it was measured, and how busy it was."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "processor": names[0].partition(":")[2].strip() if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "load_average_before": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-    }
-
-
 def main() -> None:
     """Measure everything, hold all engines to the same bytes, write results.json, print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -135,7 +92,7 @@ def main() -> None:
     if one:
         print(json.dumps(measure(one[0], Path(one[1]), int(one[2]))))
         return
-    described, runs = machine(), []
+    described, runs = describe(), []
     with tempfile.TemporaryDirectory() as scratch:
         prepare(Path(scratch))
         for scale, engines in ENGINES.items():
@@ -162,7 +119,9 @@ def main() -> None:
             sail = sail or median
             ratio = {f"{figure}_to_sail": round(median[figure] / sail[figure], 1) for figure in figures}
             summary.append({"engine": engine, "scale": scale, **median, **ratio})
-    (HERE / "results.json").write_text(json.dumps({"machine": described, "summary": summary, "runs": runs}, indent=1))
+    (HERE / "results.json").write_text(
+        json.dumps({"machine": described, "summary": summary, "runs": runs}, indent=1) + "\n"
+    )
     for row in summary:
         print(row)
 

@@ -1,9 +1,9 @@
-"""Measures a chain of ten tasks in a real Airflow, started by `tidegate up` in a home of its own.
+"""What Airflow costs a task: chains of ten tasks in a real Airflow, started by `tidegate up` in a home of its own.
 
-    python benchmarks/airflow_chain/run.py [--repeat 3]
+    .venv/bin/python -m benchmarks.airflow_chain.measure [--repeat 3]
 
-Prints the seconds from a run's start to its end as Airflow has recorded them. The first run of each chain is
-shown but not counted: Airflow and PostgreSQL have not yet seen the DAG.
+Seconds from a run's start to its end as Airflow has recorded them, written beside this file: results.json. The
+first run of each chain is not counted: Airflow and PostgreSQL have not yet seen the DAG.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.machine import describe
+
 FOLDER = Path(__file__).resolve().parent
+#: Each chain, and the seconds that it may take on two cores.
 CHAINS = {"chain_of_nothing": 5.0, "chain_of_great_expectations": 6.0}
-"""Each chain and the seconds that issue 3 aims at."""
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -53,8 +55,8 @@ def seconds_of_one_run(client: httpx.Client, dag: str) -> float:
     return (end - start).total_seconds()
 
 
-def measure(home: Path, repeat: int) -> None:
-    """Run each chain and print one line for it."""
+def measure(home: Path, repeat: int) -> dict[str, dict[str, float]]:
+    """Run each chain and return its figures."""
     from dotenv import dotenv_values
 
     known = dotenv_values(home / "env")
@@ -64,14 +66,12 @@ def measure(home: Path, repeat: int) -> None:
         client.headers["Authorization"] = f"Bearer {token}"
         while client.get("/api/v2/dags").raise_for_status().json()["total_entries"] < len(CHAINS):
             time.sleep(0.5)
-        for dag, target in CHAINS.items():
-            first, *counted = [seconds_of_one_run(client, dag) for _ in range(repeat + 1)]
-            shown = " ".join(f"{seconds:.2f}" for seconds in counted)
-            print(
-                f"{dag:30} median {statistics.median(counted):5.2f} s  (runs {shown}; first {first:.2f}; "
-                f"aim < {target:.0f} s)",
-                flush=True,
-            )
+        found = {}
+        for dag, aim in CHAINS.items():
+            _, *counted = [seconds_of_one_run(client, dag) for _ in range(repeat + 1)]
+            median = statistics.median(counted)
+            found[dag] = {"seconds": round(median, 2), "seconds_a_task": round(median / 10, 2), "aim_seconds": aim}
+        return found
 
 
 def main() -> None:
@@ -79,15 +79,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=3)
     repeat = parser.parse_args().repeat
-    tidegate = Path(sys.executable).with_name("tidegate")
+    tidegate, described = Path(sys.executable).with_name("tidegate"), describe()
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
         Path(folder).chmod(0o711)
         home = Path(folder).resolve() / "home"
         try:
             subprocess.run([tidegate, "up"], env=environment(home), check=True)
-            measure(home, repeat)
+            found = {"machine": described, "chains": measure(home, repeat)}
         finally:
             subprocess.run([tidegate, "down"], env=environment(home), check=True)
+    (FOLDER / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found["chains"], indent=1))
 
 
 if __name__ == "__main__":

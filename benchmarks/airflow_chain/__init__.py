@@ -1,0 +1,1 @@
+"""What Airflow costs a task."""

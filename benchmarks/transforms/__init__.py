@@ -1,0 +1,1 @@
+"""Sail against JVM Spark."""

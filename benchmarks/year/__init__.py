@@ -1,0 +1,1 @@
+"""The whole year: through Airflow, and by the same commands without it."""
