@@ -197,6 +197,7 @@ def test_the_contracts_keep_the_rules_of_the_house_and_have_pages(project: Setti
 
 
 def test_each_contract_is_a_dag(project: Settings, tmp_path: Path) -> None:
+    """Airflow reads a DAG from each; that such a DAG takes its dataset in is told in journeys/test_year.py."""
     program = (
         "from airflow.dag_processing.dagbag import DagBag\n"
         f"bag = DagBag({str(CHECKOUT / 'dags' / 'ingest.py')!r})\n"
