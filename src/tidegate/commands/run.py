@@ -51,7 +51,7 @@ def run(
 
 def _through_airflow(settings: Settings, *, with_demo: bool) -> tuple[Settings, list[Trouble]]:
     """Start the stack, run what is due, and return where everything is and what went wrong."""
-    from tidegate.run import demo, manifest
+    from tidegate.run import demo
     from tidegate.run.airflow import session
     from tidegate.run.due import due
     from tidegate.run.progress import progress
@@ -61,7 +61,7 @@ def _through_airflow(settings: Settings, *, with_demo: bool) -> tuple[Settings, 
 
     with progress() as shown:
         # Servers are waited for; what needs none of them is done meanwhile.
-        with ThreadPoolExecutor(1) as meanwhile, manifest.renewed(settings):
+        with ThreadPoolExecutor(1) as meanwhile:
             delivery = meanwhile.submit(demo.deliver, settings) if with_demo else None
             settings = lifecycle.up(settings, shown.say)
         if delivery and (written := delivery.result()):

@@ -224,21 +224,23 @@ def _partition_changed(entry: Any, before: dict[str, Any], after: dict[str, Any]
     inside = path[0] == "schema" and path[2:3] == ["properties"] and len(path) >= 5
     if not inside or not (path[4] in ("partitioned", "partitionKeyPosition") or "partitionGrain" in path):
         return None
-    columns = [
-        {
-            name: (
-                column.get("partitionKeyPosition"),
-                (column.get("customProperties") or {}).get("partitionGrain"),
-            )
-            for name, column in _properties(tree, path).items()
-            if column.get("partitioned")
-        }
-        for tree in (before, after)
-    ]
+    columns = [_partition(_properties(tree, path)) for tree in (before, after)]
     if columns[0] == columns[1]:
-        return "untested", f"What a partition is stays, spelled otherwise at {entry.path}"
-    words = " to ".join(", ".join(names) or "the whole dataset" for names in columns)
+        return "untested", "What a partition is stays, spelled otherwise"
+    words = " to ".join(", ".join(f"{name} ({grain})" for name, grain in c) or "the whole dataset" for c in columns)
     return "both", f"Changed what a partition is, from {words}"
+
+
+def _partition(properties: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the columns that name a partition, in their order, each with the grain that a date would have."""
+    marked = [(c.get("partitionKeyPosition") or 0, name) for name, c in properties.items() if c.get("partitioned")]
+    return [(name, _grain(properties[name])) for _, name in sorted(marked, key=lambda found: found[0])]
+
+
+def _grain(column: dict[str, Any]) -> str:
+    if column.get("logicalType") not in ("date", "timestamp"):
+        return "value"
+    return str(((column.get("customProperties") or {}).get("partitionGrain") or {}).get("value") or "month")
 
 
 def _source_changed(entry: Any, before: dict[str, Any], after: dict[str, Any]) -> tuple[Direction, str] | None:

@@ -134,7 +134,7 @@ def _logging(settings: Settings, home: Path) -> dict[str, str]:
 
 _SCHEDULER = {
     # A task's successor is scheduled in the next loop: at the default of 1 s ten tasks wait 10 s.
-    "scheduler_idle_sleep_time": "0.1",
+    "scheduler_idle_sleep_time": "0.2",
     "catchup_by_default": "False",
     # A task killed with its scheduler is noticed within a minute instead of five.
     "task_instance_heartbeat_timeout": "60",

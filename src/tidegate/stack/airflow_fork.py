@@ -31,6 +31,8 @@ SHARED = (
 def main() -> None:
     """Import, migrate, fork, report, let go."""
     wanted = json.loads(sys.stdin.readline())
+    # Nothing that is imported is ever garbage.
+    gc.disable()
     # Airflow and Great Expectations print while they are imported: only the answer may go to the caller.
     answer = os.fdopen(os.dup(1), "w")
     _write_to(wanted["log"])
@@ -43,6 +45,7 @@ def main() -> None:
         sys.exit("`airflow db migrate` failed, as said above")
     # Collecting would write into, and so copy, every page that the forks share.
     gc.freeze()
+    gc.enable()
     gate, opener = os.pipe()
     pids = []
     for component in wanted["components"]:

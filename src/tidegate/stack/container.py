@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from tidegate.errors import StackError, TidegateError, UsageError
 from tidegate.settings import Settings, get_settings
-from tidegate.stack import airflow
+from tidegate.stack import airflow, manifest
 from tidegate.stack.airflow_environment import airflow_environment, passwords_file
 from tidegate.stack.home import write_private
 
@@ -44,7 +44,8 @@ def prepare(settings: Settings) -> None:
     file = passwords_file(settings)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(file, json.dumps({settings.airflow_username: password}) + "\n")
-    airflow.migrate(environment(settings))
+    with manifest.renewed(settings):
+        airflow.migrate(environment(settings))
 
 
 def is_healthy(url: str, component: str) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from tidegate.errors import StackError
 from tidegate.settings import Settings
-from tidegate.stack import addresses, airflow, port, sail, warehouse
+from tidegate.stack import addresses, airflow, manifest, port, sail, warehouse
 from tidegate.stack.airflow_environment import airflow_environment, passwords, passwords_file
 from tidegate.stack.home import Home, Say, write_private
 from tidegate.stack.port import LOOPBACK
@@ -82,7 +82,8 @@ def up(settings: Settings, say: Say) -> Settings:
         # Its tables exist before anything runs that may want them, also in a warehouse of one's own.
         migrate.upgrade(addresses.plain(settings.warehouse_url) or "", settings.project)
         if here.airflow:
-            _start_airflow(settings, supervisor)
+            with manifest.renewed(settings):
+                _start_airflow(settings, supervisor)
         if here.spark:
             _wait_for_sail(supervisor)
     return settings

@@ -1,6 +1,6 @@
 """dbt's manifest, kept as new as the models: Airflow draws the models' tasks from it and parses none itself.
 
-`python -m tidegate.run.manifest` writes it in a process of its own, beside servers that are starting.
+It is written by `python -m tidegate.dbt` in a process of its own, beside servers that are starting.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tidegate.errors import TerminalError
-from tidegate.settings import Settings, get_settings
+from tidegate.settings import Settings
 
 _ROOTS = ("models", "macros", "dbt_project.yml")
 
@@ -42,15 +42,10 @@ def renewed(settings: Settings) -> Iterator[None]:
     if is_current(settings):
         yield
         return
-    environment = os.environ | {
-        "TIDEGATE_HOME": str(settings.home),
-        "TIDEGATE_PROJECT": str(settings.project),
-    }
-    if settings.warehouse_url is None:
-        # Nobody connects for a manifest, but dbt's profile wants an address before there is one.
-        environment["TIDEGATE_WAREHOUSE_URL"] = "postgresql://127.0.0.1/warehouse"
+    environment = os.environ | {"TIDEGATE_HOME": str(settings.home), "TIDEGATE_PROJECT": str(settings.project)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "tidegate.run.manifest"],
+        [sys.executable, "-W", "ignore", "-m", "tidegate.dbt"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -64,12 +59,3 @@ def renewed(settings: Settings) -> Iterator[None]:
             raise
     if process.returncode:
         raise TerminalError(f"dbt cannot read the models: {told.strip()}")
-
-
-if __name__ == "__main__":
-    from tidegate import dbt
-
-    try:
-        dbt.manifest(get_settings())
-    except TerminalError as error:
-        sys.exit(str(error))
