@@ -125,6 +125,8 @@ def _logging(settings: Settings, home: Path) -> dict[str, str]:
         "base_log_folder": str(home / "logs"),
         "dag_processor_child_process_log_directory": str(home / "logs" / "dag_processor"),
         "logging_level": settings.log_level,
+        # These write addresses, which hold credentials, into logs that nobody masks.
+        "namespace_levels": "slack_sdk=WARNING httpx=WARNING httpcore=WARNING urllib3=INFO",
         "colored_console_log": "False",
         # Logs name people's rows: readable by this user alone.
         "file_task_handler_new_folder_permissions": "0o700",
