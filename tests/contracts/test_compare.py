@@ -121,6 +121,42 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, str, str]] = {
         "breaking",
         "breaking",
     ),
+    "the same grain, spelled out": (
+        [
+            (
+                "partitioned: true",
+                "partitioned: true\n        partitionKeyPosition: 1\n"
+                "        customProperties: [{property: partitionGrain, value: month}]",
+            )
+        ],
+        "partition-changed",
+        "compatible",
+        "compatible",
+    ),
+    "a column at the end": (
+        [("mustBe: 0\n", "mustBe: 0\n" + NOTE)],
+        "nullable-property-added",
+        "compatible",
+        "compatible",
+    ),
+    "one source more": (
+        [("customProperties:\n", "  - {server: other, type: local, path: x.csv}\ncustomProperties:\n")],
+        "metadata-or-unknown-change",
+        "compatible",
+        "compatible",
+    ),
+    "a remark of the house": (
+        [("    value: 0.25\n", "    value: 0.25\n  - {property: remark, value: new}\n")],
+        "metadata-or-unknown-change",
+        "compatible",
+        "compatible",
+    ),
+    "where a promise is felt": (
+        [("    unit: d\n", "    unit: d\n    element: orders.ordered_on\n")],
+        "metadata-or-unknown-change",
+        "compatible",
+        "compatible",
+    ),
     "another file format": ([("format: csv", "format: parquet")], "source-changed", "compatible", "breaking"),
     "fewer rows refused": (
         [("value: 0.25", "value: 0.1")],

@@ -128,6 +128,35 @@ def test_a_batch_staged_before_the_change_is_published_after_it(shop: Shop) -> N
     assert shop.numbers() == [1, 2, 3, 4]
 
 
+def test_a_batch_staged_under_a_later_contract_is_not_published_by_an_older_checkout(shop: Shop) -> None:
+    from tidegate.gates.judge import judge
+    from tidegate.ingest.land import land
+    from tidegate.ingest.stage import stage
+
+    old = shop.contract
+    shop.ingest(orders(1, 2))
+    new = revise(shop, "1.1.0", more=NOTE)
+    file = shop.file([f"{row},thanks" for row in orders(3, 4, "2024-04")], "april.csv", HEADER)
+    waiting = land(shop.settings, new, "2024-04", file)
+    stage(shop.settings, new, waiting.batch_id)
+    judge(shop.settings, new, waiting.batch_id)
+    with pytest.raises(ContractError, match=r"cannot join raw\.orders: the latter drops column note; deliver"):
+        publish(shop.settings, old, waiting.batch_id)
+    assert shop.numbers() == [1, 2]
+    publish(shop.settings, new, waiting.batch_id)
+    assert shop.numbers() == [1, 2, 3, 4]
+
+
+def test_a_dataset_without_a_key_is_published_corrected_and_taken_back(shop: Shop) -> None:
+    """Rows may be there twice; nothing else is different."""
+    contract = revise(shop, "1.0.0", ("        primaryKey: true\n        primaryKeyPosition: 1\n", ""))
+    shop.ingest([*orders(1, 2), *orders(2, 2)])
+    assert shop.numbers() == [1, 2, 2]
+    later = shop.ingest(orders(1, 3))
+    undo(shop.settings, contract, later.batch_id, by="test", why="to see the old rows again")
+    assert shop.numbers() == [1, 2, 2]
+
+
 def test_a_checkout_with_the_older_contract_goes_on_publishing(shop: Shop) -> None:
     revise(shop, "1.1.0", more=NOTE)
     deliver(shop, [f"{row},thanks" for row in orders(1, 2)], "2024-03")

@@ -170,7 +170,15 @@ def test_a_key_that_is_published_in_another_partition_holds_the_batch(shop: Shop
         ("expectations: []\n", "suite domain of .* is empty: a gate without a rule cannot pass anything"),
         ("expectations:\n  - {type: expect_column_to_exist}\n", "expected `expectations:` with name, type, kwargs"),
         ("expectations: [\n", "expected `expectations:` with name"),
-        ("expectations:\n  - {name: a, type: expect_the_unknown, kwargs: {}}\n", "expect_the_unknown"),
+        ("# Nothing yet.\n", "expected `expectations:` with name"),
+        (
+            "expectations:\n  - {name: d, type: expect_column_values_to_be_unique, kwargs: {}}\n",
+            r"orders\.yaml:2: .* field required",
+        ),
+        (
+            "expectations:\n  - {name: a, type: expect_the_unknown, kwargs: {}}\n",
+            r"orders\.yaml:2: .*expect_the_unknown",
+        ),
         (
             "expectations:\n  - {name: b, type: expect_column_values_to_be_unique, kwargs: {column: none}}\n",
             r"expectations/orders\.yaml:2: expect_column_values_to_be_unique could not be judged",

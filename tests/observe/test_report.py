@@ -126,6 +126,9 @@ def test_a_replaced_batch_is_history(shop: Shop) -> None:
     assert (told.rows_delivered, told.rows_published) == (2, 2)
     assert told.batches == {"published": 1, "superseded": 1}
     assert "in 2 batches" in page(shop)
+    # A contract that is broken by now takes nothing from what has happened.
+    (shop.root / "schemas/visit.odcs.yaml").write_text("name: [")
+    assert "in 2 batches" in page(shop)
 
 
 def test_what_is_held_stands_first_until_a_person_decides(shop: Shop) -> None:

@@ -93,3 +93,19 @@ def test_increments_follow_corrections_undone_marts_and_undone_batches(
         everything = ask("SELECT relname FROM pg_class WHERE relnamespace = 'marts'::regnamespace ORDER BY 1")
         assert {("dim_plane",), ("mart_on_time_by_carrier",), ("mart_weather_delay",)} < set(everything)
         assert "nothing has changed since" in run("marts", "build").output
+
+        # A month of cancelled flights: every count adds up, and a suite refuses it.
+        before = ask(seen)
+        sample.publish(connection, flights, files, FEBRUARY, delivery=4)
+        connection.execute(
+            "UPDATE raw.flights SET (dep_time, dep_delay, arr_time, arr_delay, air_time) = (NULL, NULL, NULL, NULL, NULL)"
+            " WHERE _partition = %s",
+            [FEBRUARY],
+        )
+        held = run("marts", "build")
+        assert held.exit_code == 1
+        told = " ".join(held.output.split())
+        assert "is held: at most 10 in 100 flights are cancelled: " in told
+        assert "Readers keep the marts they have; repair the data, the model or the rule" in told
+        assert "held" in run("marts", "show").output.splitlines()[0]
+        assert ask(seen) == before

@@ -183,14 +183,8 @@ def _document(suite: str, table: str, results: Sequence[Mapping[str, Any]]) -> d
 
 def _validate(batch: Any, name: str, configurations: Sequence[Configuration], detail: str) -> list[Mapping[str, Any]]:
     import great_expectations as gx
-    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-    expectations = [
-        ExpectationConfiguration(
-            type=c["type"], kwargs=c["kwargs"], severity=c["severity"], meta={"position": position}
-        ).to_domain_obj()
-        for position, c in enumerate(configurations)
-    ]
+    expectations = [_expectation(c, position) for position, c in enumerate(configurations)]
     suite = gx.ExpectationSuite(name=f"{name} {detail}", expectations=expectations)
     outcome = batch.validate(suite, result_format={"result_format": detail, "partial_unexpected_count": 0})
     placed = {r.expectation_config.meta["position"]: r for r in outcome.results}
@@ -211,6 +205,18 @@ def _validate(batch: Any, name: str, configurations: Sequence[Configuration], de
                 )
         found.append({"success": result.success, "result": dict(result.result or {})})
     return found
+
+
+def _expectation(configuration: Configuration, position: int) -> Any:
+    from great_expectations.exceptions import ExpectationNotFoundError
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    named = {part: configuration[part] for part in ("type", "kwargs", "severity")}
+    try:
+        return ExpectationConfiguration(**named, meta={"position": position}).to_domain_obj()
+    except (ExpectationNotFoundError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ContractError(f"{configuration['meta']['source']}: no such expectation can be made: {reason}") from error
 
 
 def _rule(configuration: Configuration) -> str:
