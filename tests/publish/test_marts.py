@@ -7,11 +7,13 @@ import time
 
 import psycopg
 import pytest
+from tests.conftest import CHECKOUT
 from tests.contracts.command import run
 from tests.publish.showroom import GLANCE, Showroom, crowd, look, url
 
 from tidegate.errors import HeldError, UsageError
 from tidegate.publish import marts, window
+from tidegate.stores import migrate
 from tidegate.stores.postgres import connect
 
 FEW, MANY = (1000, 1000, "first"), (1500, 1500, "second")
@@ -268,3 +270,21 @@ def test_a_publish_that_died_before_its_swap_is_closed_before_dbt_touches_the_ca
     assert showroom.publish("third", 2000) != build
     assert showroom.glance() == (2000, 2000, "third")
     assert schemas(showroom) == ["marts", "marts_current", "marts_previous"]
+
+
+def test_marts_of_before_the_window_are_found_behind_it_and_come_back_without_it(showroom: Showroom) -> None:
+    """A warehouse of the revision before held the tables in `marts` itself."""
+    showroom.publish("first", 1000)
+    migrate.downgrade(url(showroom.shop), CHECKOUT, "0001")
+    assert showroom.glance() == FEW
+    assert showroom.shop.query("SELECT relkind FROM pg_class WHERE oid = 'marts.fct_flight'::regclass") == [
+        {"relkind": "r"}
+    ]
+    migrate.upgrade(url(showroom.shop), CHECKOUT)
+    second = showroom.furnish("second", 1500)
+    assert showroom.glance() == FEW
+    marts.judge(showroom.shop.settings, second)
+    marts.publish(showroom.shop.settings, second)
+    assert showroom.glance() == MANY
+    marts.undo(showroom.shop.settings, by="test", why="to see")
+    assert showroom.glance() == FEW
