@@ -82,8 +82,8 @@ def with_psql(url: str, folder: Path) -> dict[str, Any]:
 
 def with_tidegate(_url: str, folder: Path) -> dict[str, Any]:
     """Run the four steps; where the warehouse is and the project come through the settings."""
-    import adbc_driver_postgresql.dbapi
     import great_expectations  # noqa: F401
+    import pgpq  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
     from tidegate.contracts import load
@@ -93,7 +93,6 @@ def with_tidegate(_url: str, folder: Path) -> dict[str, Any]:
     from tidegate.publish.batches import publish
     from tidegate.settings import load_settings
 
-    assert adbc_driver_postgresql.dbapi
     settings = load_settings()
     contract = load(settings, DATASET)
     found: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Evidence, Verdict, evidence_folder
 from tidegate.settings import Settings
-from tidegate.stores.postgres import Connection, connect, exclusive, table, warehouse_url
+from tidegate.stores.postgres import Connection, connect, exclusive, table
 
 log = structlog.get_logger(__name__)
 
@@ -98,36 +98,33 @@ def _copy(settings: Settings, batch: Batch) -> int:
 
 def _copy_groups(settings: Settings, batch: Batch, groups: list[int]) -> int:
     """Copy some row groups over one connection, in one transaction; PostgreSQL's binary COPY, streamed."""
-    import adbc_driver_manager
-    import adbc_driver_postgresql.dbapi as adbc
-    import pyarrow as pa
+    import psycopg
     import pyarrow.parquet as pq
+    from pgpq import ArrowToPostgresBinaryEncoder
 
-    try:
-        with _open(batch.landing_url) as stream, adbc.connect(warehouse_url(settings)) as connection:
-            parquet = pq.ParquetFile(stream)
-            reader = pa.RecordBatchReader.from_batches(
-                parquet.schema_arrow, parquet.iter_batches(batch_size=_READ_ROWS, row_groups=groups)
-            )
-            with connection.cursor() as cursor:
-                cursor.adbc_ingest(batch.table, reader, mode="append", db_schema_name="staging")
-            connection.commit()
-            return sum(int(parquet.metadata.row_group(group).num_rows) for group in groups)
-    except adbc_driver_manager.OperationalError as error:
-        raise UnavailableError(
-            f"batch {batch.batch_id}: the connection broke while copying ({str(error).splitlines()[0]}); run it again: "
-            "nothing was published"
-        ) from error
-    except adbc_driver_manager.Error as error:
-        text = str(error)
-        if any(sign in text for sign in ("could not extend", "No space left", "terminat", "connection", "closed")):
+    copy = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)")
+    with _open(batch.landing_url) as stream, connect(settings) as connection, connection.cursor() as cursor:
+        parquet = pq.ParquetFile(stream)
+        columns = sql.SQL(", ").join(map(sql.Identifier, parquet.schema_arrow.names))
+        encoder = ArrowToPostgresBinaryEncoder(parquet.schema_arrow)
+        try:
+            with cursor.copy(copy.format(table("staging", batch.table), columns)) as target:
+                target.write(encoder.write_header())
+                for rows in parquet.iter_batches(batch_size=_READ_ROWS, row_groups=groups):
+                    target.write(encoder.write_batch(rows))
+                target.write(encoder.finish())
+        except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
+            raise TerminalError(f"batch {batch.batch_id}: the warehouse refused the rows: {_said(error)}") from error
+        except psycopg.Error as error:
             raise UnavailableError(
-                f"batch {batch.batch_id}: the warehouse stopped taking rows ({text.splitlines()[0]}); run it again: "
+                f"batch {batch.batch_id}: the warehouse stopped taking rows ({_said(error)}); run it again: "
                 "nothing was published"
             ) from error
-        raise TerminalError(
-            f"batch {batch.batch_id}: the warehouse refused the rows: {text.splitlines()[0]}"
-        ) from error
+        return cursor.rowcount
+
+
+def _said(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _open(url: str) -> Any:

@@ -37,6 +37,7 @@ HEAVY = (
     "great_expectations",
     "numpy",
     "pandas",
+    "pgpq",
     "psycopg",
     "pyarrow.dataset",
     "pyarrow.parquet",
