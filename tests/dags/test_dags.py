@@ -16,6 +16,7 @@ from tests.whole import CHECKOUT
 from tidegate.contracts import Contract, load_all
 from tidegate.settings import load_settings
 from tidegate.stack.airflow_environment import airflow_environment
+from tidegate.stack.secret import Secrets
 from tidegate.transforms import catalog
 
 FILES = sorted(path.name for path in (CHECKOUT / "dags").glob("*.py"))
@@ -79,6 +80,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
         patch.setenv("TIDEGATE_WAREHOUSE_URL", "postgresql://127.0.0.1:9/warehouse")
         program = [sys.executable, "-W", "ignore", "-m", "tidegate.dbt"]
         subprocess.run(program, check=True, env={**os.environ, "TIDEGATE_PROJECT": str(CHECKOUT)})
+        # Once, before several look for them at the same time.
+        Secrets.load(home)
         with ThreadPoolExecutor(2) as pool:
             return dict(zip(FILES, pool.map(lambda file: read(file, CHECKOUT, home), FILES), strict=True))
 

@@ -39,9 +39,13 @@ def serving(command: list[str], folder: Path, until: Callable[[str], bool], **en
             time.sleep(0.05)
         yield process.pid
     finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(timeout=20)
+        # Sail waits for the sessions that are open, which nobody closes any more.
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def answers(port: int) -> bool:

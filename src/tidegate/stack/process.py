@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 # Kept so that a child that ends while this program lives is reaped, and a zombie never counts as running.
-_children: dict[int, subprocess.Popen[bytes]] = {}
+_children: set[int] = set()
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def _same(process: psutil.Process, created: float) -> bool:
 
 
 def _find(pid: int, created: float | None) -> psutil.Process | None:
-    if pid in _children and _children[pid].poll() is not None:
-        del _children[pid]
+    if pid in _children and _has_ended(pid):
+        _children.discard(pid)
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -95,6 +95,13 @@ def _find(pid: int, created: float | None) -> psutil.Process | None:
         return process if created is None or _same(process, created) else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _has_ended(child: int) -> bool:
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] == child
+    except ChildProcessError:  # somebody else has reaped it
+        return True
 
 
 def launch(
@@ -120,7 +127,9 @@ def launch(
             group=_group(user),
             extra_groups=[] if user else None,
         )
-    _children[child.pid] = child
+    _children.add(child.pid)
+    # It may outlive this program: Popen would warn of that.
+    child.returncode = 0
     return Process.of(child.pid, configuration)
 
 
