@@ -27,7 +27,7 @@ INGEST, TRANSFORM, WAREHOUSE = "ingest_", "transform_", "warehouse"
 UPKEEP = "upkeep_freshness"
 #: Partitions of one dataset at once; the DAG's own limit is not lower.
 AT_ONCE = 2
-_PULSE = 0.5
+_PULSE = 0.8
 #: From the start of a partition, this far on lies the next one.
 _LONGEST = {"day": timedelta(days=1), "month": timedelta(days=31), "year": timedelta(days=366)}
 

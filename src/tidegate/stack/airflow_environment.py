@@ -156,7 +156,7 @@ _DAG_PROCESSOR = {
     "refresh_interval": "5",
     "bundle_refresh_check_interval": "2",
     # What has changed is read at once; this is for DAGs that depend on other files, as on contracts.
-    "min_file_process_interval": "20",
+    "min_file_process_interval": "30",
     "print_stats_interval": "0",
 }
 
