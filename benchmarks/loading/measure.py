@@ -136,7 +136,7 @@ def with_dlt(url: str, folder: Path) -> dict[str, Any]:
 
 
 def with_pandas(url: str, folder: Path) -> dict[str, Any]:
-    """Insert a tenth of the rows."""
+    """Insert a fiftieth of the rows."""
     import pandas as pd
     from sqlalchemy import create_engine
 
