@@ -1,6 +1,6 @@
 """Runs work in a forked child that kills itself with SIGKILL just before its N-th effect on the world.
 
-An effect is a statement or commit sent to PostgreSQL, a COPY, or a file given its final name. So every boundary
+An effect is a statement or commit sent to PostgreSQL, a piece of a COPY, or a file given its final name. So every boundary
 between two steps is met, and every boundary inside them, without a hook in the code under test.
 """
 
@@ -44,7 +44,6 @@ def run(work: Callable[[], Any], die_before: int | None = None) -> tuple[int, in
 
 def _count(die_before: int | None, counter: int) -> list[int]:
     """Wrap every effect so that it is counted, and death comes before the chosen one."""
-    import adbc_driver_manager.dbapi as adbc
     import psycopg
 
     effects = [0]
@@ -64,8 +63,7 @@ def _count(die_before: int | None, counter: int) -> list[int]:
         (psycopg.Cursor, "execute"),
         (psycopg.Cursor, "executemany"),
         (psycopg.Connection, "commit"),
-        (adbc.Cursor, "adbc_ingest"),
-        (adbc.Connection, "commit"),
+        (psycopg.Copy, "write"),
         (Path, "replace"),
     ):
         wrap(owner, name)

@@ -50,11 +50,11 @@ class Cellar:
 @pytest.fixture(scope="module", autouse=True)
 def _judge_is_warm() -> None:
     """Import what a child would import, once: a fork inherits it."""
-    import adbc_driver_postgresql.dbapi
     import duckdb
     import great_expectations  # noqa: F401
+    import pgpq
 
-    assert adbc_driver_postgresql.dbapi
+    assert pgpq
     assert duckdb
 
 
@@ -177,16 +177,13 @@ def test_a_warehouse_killed_while_rows_are_copied_loses_nothing(
         postmaster = int((folder / "postmaster.pid").read_text().splitlines()[0])
 
         def dies_while_copying() -> None:
-            import adbc_driver_manager.dbapi as adbc
+            write = psycopg.Copy.write
 
-            copy = adbc.Cursor.adbc_ingest
-
-            def cut(*arguments: Any, **keywords: Any) -> Any:
-                copied = copy(*arguments, **keywords)
+            def cut(copy: Any, piece: Any) -> None:
+                write(copy, piece)
                 os.kill(postmaster, signal.SIGKILL)
-                return copied
 
-            adbc.Cursor.adbc_ingest = cut  # type: ignore[method-assign]
+            psycopg.Copy.write = cut  # type: ignore[method-assign]
             _wave(victim, MARCH)()
 
         ended, _ = dying.run(dies_while_copying)
