@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 Grain = Literal["year", "month", "day"]
+#: Grain → the names of its partitions: as a strftime format, and as one tells a person.
+_FORMS: dict[Grain, tuple[str, str]] = {
+    "year": ("%Y", "YYYY"),
+    "month": ("%Y-%m", "YYYY-MM"),
+    "day": ("%Y-%m-%d", "YYYY-MM-DD"),
+}
 
 #: The partition of a dataset that is delivered whole.
 WHOLE = "all"
@@ -117,7 +123,12 @@ class Partitioning:
     def form(self) -> str:
         """The calendar partitions' names, as a strftime format."""
         assert self.grain is not None
-        return {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}[self.grain]
+        return _FORMS[self.grain][0]
+
+    @property
+    def expected(self) -> str:
+        """The form of a partition's name, for people to read: `YYYY-MM`, `carrier-origin`."""
+        return _FORMS[self.grain][1] if self.grain else "-".join(self.columns)
 
     def of_instant(self, instant: datetime | date) -> str:
         """Name the partition of a data interval that starts at `instant`."""
@@ -160,6 +171,14 @@ class Contract:
         """Every rule that can be judged row by row, in column order, the key's last."""
         row = tuple(rule for column in self.columns for rule in column.rules)
         return (*row, Rule("key", self.key, True, self.key_line)) if self.key else row
+
+    @property
+    def calendar_column(self) -> Column | None:
+        """The date or timestamp whose value alone names a row's partition; None where plain values do."""
+        if self.partitioning is None or len(self.partitioning.columns) != 1:
+            return None
+        column = self.column(self.partitioning.columns[0])
+        return column if column.logical_type in ("date", "timestamp") else None
 
     @property
     def project(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Any
 
 from tidegate.contracts import Column, Contract, Rule
@@ -133,9 +132,8 @@ def partition_condition(contract: Contract, partition: str) -> str:
     partitioning = contract.partitioning
     assert partitioning is not None
     parts = partition_parts(contract, partitioning, partition)
-    if _is_calendar_column(contract, partitioning):
-        name = identifier(partitioning.columns[0])
-        return f"strftime({name}, {literal(_FORMATS[partitioning.grain or 'month'])}) = {literal(partition)}"
+    if contract.calendar_column is not None:
+        return f"{partition_name(contract)} = {literal(partition)}"
     columns = [contract.column(name) for name in partitioning.columns]
     return " AND ".join(
         f"{identifier(column.name)} = CAST({literal(part)} AS {column.duckdb_type})"
@@ -143,20 +141,12 @@ def partition_condition(contract: Contract, partition: str) -> str:
     )
 
 
-_FORMATS = {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}
-
-
-def _is_calendar_column(contract: Contract, partitioning: Partitioning) -> bool:
-    first = contract.column(partitioning.columns[0])
-    return len(partitioning.columns) == 1 and first.logical_type in ("date", "timestamp")
-
-
 def partition_name(contract: Contract) -> str:
     """Return the DuckDB expression that names a row's partition."""
     partitioning = contract.partitioning
     assert partitioning is not None
-    if _is_calendar_column(contract, partitioning):
-        return f"strftime({identifier(partitioning.columns[0])}, {literal(_FORMATS[partitioning.grain or 'month'])})"
+    if (calendar := contract.calendar_column) is not None:
+        return f"strftime({identifier(calendar.name)}, {literal(partitioning.form)})"
     shown = [
         f"printf('%02d', {identifier(name)})"
         if contract.column(name).postgres_type in INTEGERS
@@ -173,14 +163,10 @@ def partition_parts(contract: Contract, partitioning: Partitioning, partition: s
         UsageError: it does not have the contract's form.
     """
     parts = [partition] if len(partitioning.columns) == 1 else partition.split("-")
-    form = {"year": "YYYY", "month": "YYYY-MM", "day": "YYYY-MM-DD"}.get(
-        partitioning.grain or "", "-".join(partitioning.columns)
-    )
     right = len(parts) == len(partitioning.columns)
     if right and partitioning.grain is not None:
-        padded = (partition + "-01-01")[:10] if partitioning.grain == "year" else (partition + "-01")[:10]
         try:
-            right = partitioning.of_instant(date.fromisoformat(padded)) == partition
+            right = partitioning.of_instant(partitioning.start_of(partition)) == partition
         except ValueError:
             right = False
     elif right:
@@ -189,5 +175,7 @@ def partition_parts(contract: Contract, partitioning: Partitioning, partition: s
             for name, part in zip(partitioning.columns, parts, strict=True)
         )
     if not right:
-        raise UsageError(f"{partition!r} is no partition of {contract.dataset}: expected the form {form}")
+        raise UsageError(
+            f"{partition!r} is no partition of {contract.dataset}: expected the form {partitioning.expected}"
+        )
     return parts

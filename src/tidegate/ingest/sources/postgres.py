@@ -117,15 +117,14 @@ def _in_partition(contract: Contract, partition: str) -> list[sql.Composed]:
     if partitioning is None:
         return []
     parts = partition_parts(contract, partitioning, partition)
-    first = contract.column(partitioning.columns[0])
-    if partitioning.grain and len(partitioning.columns) == 1 and first.logical_type in ("date", "timestamp"):
+    if (calendar := contract.calendar_column) is not None:
         # A range, and not a form, is what the source may have an index for, or partitions of its own.
         start = partitioning.start_of(partition)
-        end = partitioning.start_of(partitioning.of_instant(start + _LONGEST[partitioning.grain]))
+        end = partitioning.start_of(partitioning.of_instant(start + _LONGEST[partitioning.grain or "month"]))
         bounds = (
-            sql.Literal(t.isoformat() if first.postgres_type == "timestamptz" else t.date()) for t in (start, end)
+            sql.Literal(t.isoformat() if calendar.postgres_type == "timestamptz" else t.date()) for t in (start, end)
         )
-        name = sql.Identifier(first.name)
+        name = sql.Identifier(calendar.name)
         return [sql.SQL("{0} >= {1} AND {0} < {2}").format(name, *bounds)]
     return [
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(part))
