@@ -31,6 +31,7 @@ from dags.wiring.schedule import on_any
 from dags.wiring.task import at_work
 
 from tidegate.settings import get_settings
+from tidegate.stack.manifest import path as manifest_path
 
 MARTS = Asset(name="marts", uri="tidegate://warehouse/marts", group="marts")
 
@@ -159,7 +160,7 @@ def read_models(manifest: str) -> None:
     raise UsageError(f"there is no {manifest}: type `tidegate up`, which writes it from models/")
 
 
-found = get_settings().home / "dbt" / "target" / "manifest.json"
+found = manifest_path(get_settings())
 if found.is_file():
     warehouse(found)
 else:

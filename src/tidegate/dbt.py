@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidegate.errors import HeldError, TerminalError, UnavailableError
+from tidegate.stack.manifest import path as manifest_path
 
 if TYPE_CHECKING:
     from tidegate.settings import Settings
@@ -77,7 +78,7 @@ def manifest(settings: Settings) -> Path:
     """
     # With the words that Airflow's tasks use, so that dbt can use what it has parsed here: see `parsed`.
     _invoke(settings, ["parse", "--profile", "tidegate", "--target", "warehouse"])
-    return _target(settings) / "manifest.json"
+    return manifest_path(settings)
 
 
 def parsed(settings: Settings) -> Path:
@@ -131,7 +132,7 @@ def freshness(settings: Settings) -> dict[str, str]:
 
 
 def _target(settings: Settings) -> Path:
-    return settings.home / "dbt" / "target"
+    return manifest_path(settings).parent
 
 
 def _log(settings: Settings) -> Path:
