@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
+import pytest
 
-from tidegate.stack.process import Process, launch
+from tidegate.stack.process import Process, inherited, launch
 
 STUBBORN = """
 import signal, time
@@ -63,3 +64,10 @@ def test_a_log_is_for_its_owner_alone_and_is_appended_to(tmp_path: Path) -> None
             time.sleep(0.01)
     assert (tmp_path / "log").read_text() == "before\nafter\n"
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_started_may_keep_its_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("TIDEGATE_HOME", "/somewhere")
+    assert "PYTHONDONTWRITEBYTECODE" not in inherited()
+    assert inherited()["TIDEGATE_HOME"] == "/somewhere"

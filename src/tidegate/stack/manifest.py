@@ -5,7 +5,6 @@ It is written by `python -m tidegate.dbt` in a process of its own, beside server
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from tidegate.errors import TerminalError
 from tidegate.settings import Settings
+from tidegate.stack.process import inherited
 
 _ROOTS = ("models", "macros", "dbt_project.yml")
 
@@ -42,11 +42,9 @@ def renewed(settings: Settings) -> Iterator[None]:
     if is_current(settings):
         yield
         return
-    environment = os.environ | {"TIDEGATE_HOME": str(settings.home), "TIDEGATE_PROJECT": str(settings.project)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "tidegate.dbt"],
-        env=environment,
+        env=inherited() | {"TIDEGATE_HOME": str(settings.home), "TIDEGATE_PROJECT": str(settings.project)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

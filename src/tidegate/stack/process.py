@@ -104,6 +104,14 @@ def _has_ended(child: int) -> bool:
         return True
 
 
+def inherited() -> dict[str, str]:
+    """Return this process's environment, for one that imports much Python: it may keep its bytecode.
+
+    Bytecode halves every import (airflow 5.1 s to 2.2 s, Great Expectations 10.4 s to 4.6 s of CPU).
+    """
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def launch(
     command: Sequence[str | Path],
     *,
