@@ -18,12 +18,8 @@ from airflow.sdk import (
 from tidegate.contracts import Contract
 from tidegate.contracts.model import WHOLE
 
-#: Grain → when its partitions end, and how long the longest is.
-_GRAIN = {
-    "day": ("@daily", timedelta(days=1)),
-    "month": ("@monthly", timedelta(days=31)),
-    "year": ("@yearly", timedelta(days=366)),
-}
+#: Grain → when its partitions end.
+_ENDS = {"day": "@daily", "month": "@monthly", "year": "@yearly"}
 _CALENDAR = {
     timedelta(hours=1): "@hourly",
     timedelta(days=1): "@daily",
@@ -48,7 +44,7 @@ def by_contract(contract: Contract) -> Any:
     if contract.partitioning is not None:
         if contract.partitioning.grain is None:
             return None
-        cron, _ = _GRAIN[contract.partitioning.grain]
+        cron = _ENDS[contract.partitioning.grain]
         return CronPartitionTimetable(cron, timezone="UTC", run_offset=-1, key_format=contract.partitioning.form)
     if contract.frequency is None:
         return None
@@ -65,9 +61,8 @@ def end_of(contract: Contract) -> datetime | None:
     last = contract.sources[0].options.get("lastPartition") if contract.sources else None
     if last is None or contract.partitioning is None or contract.partitioning.grain is None:
         return None
-    _, longest = _GRAIN[contract.partitioning.grain]
-    # Due at the end of that partition, and before the end of the next one.
-    return contract.partitioning.start_of(str(last)) + longest
+    # Not the end of that partition's data, but the moment that it is due: when the next one begins.
+    return contract.partitioning.start_of(contract.partitioning.following(str(last)))
 
 
 def on_any(datasets: list[str]) -> Any:

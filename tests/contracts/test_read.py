@@ -11,6 +11,7 @@ import pytest
 from tests.shop import orders_contract
 
 from tidegate.contracts import Contract, load, load_all, load_file
+from tidegate.contracts.model import Grain, Partitioning
 from tidegate.contracts.suite import base_suite
 from tidegate.contracts.types import DUCKDB, duckdb_type, postgres_type, widens
 from tidegate.errors import ContractError, UsageError
@@ -204,6 +205,20 @@ def test_partitions_follow_the_calendar(case: str, tmp_path: Path) -> None:
     assert partitioning is not None
     assert (partitioning.columns, partitioning.of_instant(date(2024, 3, 9))) == (columns, name)
     assert partitioning.of_instant(datetime(2024, 3, 9, 23)) == name
+
+
+@pytest.mark.parametrize(
+    "partitions",
+    [
+        ["2023", "2024", "2025"],
+        ["2024-01", "2024-02", "2024-03", "2024-04"],
+        ["2023-12-31", "2024-01-01", "2024-01-02"],
+    ],
+)
+def test_a_partition_is_followed_by_the_next_of_the_calendar(partitions: list[str]) -> None:
+    grain: Grain = {4: "year", 7: "month", 10: "day"}[len(partitions[0])]
+    partitioning = Partitioning(("ordered_on",), grain)
+    assert [partitioning.following(name) for name in partitions[:-1]] == partitions[1:]
 
 
 def test_a_partition_may_be_a_value_and_a_dataset_may_have_none(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ _FORMS: dict[Grain, tuple[str, str]] = {
     "month": ("%Y-%m", "YYYY-MM"),
     "day": ("%Y-%m-%d", "YYYY-MM-DD"),
 }
+_LONGEST: dict[Grain, timedelta] = {"year": timedelta(days=366), "month": timedelta(days=31), "day": timedelta(days=1)}
 
 #: The partition of a dataset that is delivered whole.
 WHOLE = "all"
@@ -137,6 +138,12 @@ class Partitioning:
     def start_of(self, partition: str) -> datetime:
         """Return the instant (UTC) that the partition of that name starts at; ValueError if it names none."""
         return datetime.strptime(partition, self.form).replace(tzinfo=UTC)
+
+    def following(self, partition: str) -> str:
+        """Name the next partition of the calendar; ValueError if `partition` names none."""
+        assert self.grain is not None
+        # Also from the start of the shortest one, the longest ends within the next.
+        return self.of_instant(self.start_of(partition) + _LONGEST[self.grain])
 
 
 @dataclass(frozen=True)

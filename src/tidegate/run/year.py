@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import pairwise
 
 from tidegate.contracts.model import WHOLE, Partitioning
@@ -28,8 +27,6 @@ UPKEEP = "upkeep_freshness"
 #: Partitions of one dataset at once; the DAG's own limit is not lower.
 AT_ONCE = 2
 _PULSE = 0.8
-#: From the start of a partition, this far on lies the next one.
-_LONGEST = {"day": timedelta(days=1), "month": timedelta(days=31), "year": timedelta(days=366)}
 
 
 @dataclass(frozen=True)
@@ -147,9 +144,7 @@ class Year:
 
 def _has_gaps(partitioning: Partitioning, partitions: Sequence[str]) -> bool:
     """Return whether some partition of the calendar is missing between the first and the last of `partitions`."""
-    assert partitioning.grain is not None
-    step = _LONGEST[partitioning.grain]
-    return any(partitioning.of_instant(partitioning.start_of(a) + step) != b for a, b in pairwise(partitions))
+    return any(partitioning.following(a) != b for a, b in pairwise(partitions))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -30,7 +29,6 @@ from tidegate.stores.postgres import connect, without_password
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_LONGEST = {"year": timedelta(days=366), "month": timedelta(days=31), "day": timedelta(days=1)}
 #: Values come as the text that PostgreSQL prints, which these make exact; and nothing is written over there.
 _SESSION = (
     "SET TRANSACTION READ ONLY",
@@ -119,8 +117,7 @@ def _in_partition(contract: Contract, partition: str) -> list[sql.Composed]:
     parts = partition_parts(contract, partitioning, partition)
     if (calendar := contract.calendar_column) is not None:
         # A range, and not a form, is what the source may have an index for, or partitions of its own.
-        start = partitioning.start_of(partition)
-        end = partitioning.start_of(partitioning.of_instant(start + _LONGEST[partitioning.grain or "month"]))
+        start, end = (partitioning.start_of(p) for p in (partition, partitioning.following(partition)))
         bounds = (
             sql.Literal(t.isoformat() if calendar.postgres_type == "timestamptz" else t.date()) for t in (start, end)
         )
