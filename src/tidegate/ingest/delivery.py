@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -38,14 +39,25 @@ class Delivery:
 
     @property
     def sha256(self) -> str:
-        """Hash of the delivered content: of the one file, or of the sorted hashes of all."""
-        hashes = sorted(file.sha256 for file in self.files)
-        return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+        """Hash of the delivered content (see `joined`)."""
+        return joined(file.sha256 for file in self.files)
 
     @property
     def name(self) -> str:
         """The names as the sender gave them, for people to read."""
         return ", ".join(file.name for file in self.files)
+
+
+def sha256_of(file: Path) -> str:
+    """Hash a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def joined(hashes: Iterable[str]) -> str:
+    """Hash a delivery of files with these hashes, in whatever order they come; of one file it is that file's own."""
+    ordered = sorted(hashes)
+    return ordered[0] if len(ordered) == 1 else hashlib.sha256("\n".join(ordered).encode()).hexdigest()
 
 
 def receive(path: Path, name: str, spool: Path) -> DeliveredFile:
@@ -64,23 +76,21 @@ def receive(path: Path, name: str, spool: Path) -> DeliveredFile:
     spool.mkdir(parents=True, exist_ok=True)
     target = spool / f"{len(list(spool.iterdir()))}{_plain_suffix(name)}"
     suffix = Path(name).suffix.lower()
-    digest = hashlib.sha256()
     if suffix in _ARROW_CODECS or suffix == ".zip":
-        with path.open("rb") as sent:
-            while chunk := sent.read(_CHUNK):
-                digest.update(chunk)
+        sha256 = sha256_of(path)
         newlines = _unpack(path, name, target, suffix)
     else:
-        newlines = 0
-        last = b""
+        # Hashed and counted in one reading.
+        digest, newlines, last = hashlib.sha256(), 0, b""
         with path.open("rb") as sent:
             while chunk := sent.read(_CHUNK):
                 digest.update(chunk)
                 newlines += chunk.count(b"\n")
                 last = chunk[-1:]
         newlines += last not in (b"\n", b"")
+        sha256 = digest.hexdigest()
         target.symlink_to(path.resolve())
-    return DeliveredFile(target, name, digest.hexdigest(), newlines, target.stat().st_size)
+    return DeliveredFile(target, name, sha256, newlines, target.stat().st_size)
 
 
 def _plain_suffix(name: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 from tidegate.contracts import Contract, load_all
 from tidegate.contracts.model import WHOLE
 from tidegate.gates import ledger
+from tidegate.ingest.delivery import joined, sha256_of
 from tidegate.ingest.sources.local import available, delivered
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
@@ -54,18 +53,11 @@ def due(settings: Settings) -> list[Due]:
 
 
 def _delivered(settings: Settings, contract: Contract) -> dict[str, str]:
-    """Return the content hash of what the inbox holds, by partition, as a delivery's hash is made."""
+    """Return the hash of what the inbox holds, by partition: that of the delivery it would be."""
     source = contract.sources[0]
     names = available(settings, source) if contract.partitioning else [WHOLE]
     found = {}
     for name in names:
-        hashes = sorted(_hash(path) for path in delivered(settings, source, name))
-        if hashes:
-            joined = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-            found[name] = hashes[0] if len(hashes) == 1 else joined
+        if files := delivered(settings, source, name):
+            found[name] = joined(map(sha256_of, files))
     return found
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

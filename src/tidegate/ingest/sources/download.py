@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidegate.errors import BusyError, SourceError, TransientError, UnavailableError
+from tidegate.ingest.delivery import sha256_of
 from tidegate.settings import source_variable
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Download:
         """Return what was told of the body, and its size; a body that is not what was noted is no body."""
         try:
             told = Told(**json.loads(self._note.read_text()))
-            if told.sha256 and told.sha256 != _sha256(self.body):
+            if told.sha256 and told.sha256 != sha256_of(self.body):
                 return Told(), 0
             return told, self.body.stat().st_size
         except (FileNotFoundError, ValueError, TypeError):
@@ -179,7 +179,7 @@ class Download:
                 raise _AgainError(f"the server does not send what was asked for (status {response.status_code})")
             case status:
                 self._refuse(response, status)
-        told = replace(told, sha256=_sha256(self.body))
+        told = replace(told, sha256=sha256_of(self.body))
         self._remember(told)
         return told
 
@@ -221,8 +221,3 @@ class Download:
         partial = self._note.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(told)))
         partial.replace(self._note)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
