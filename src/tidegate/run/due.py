@@ -35,8 +35,8 @@ def due(settings: Settings) -> list[Due]:
     with connect(settings) as connection:
         settled = {
             (batch.dataset, batch.partition, batch.contract_version, batch.source_sha256)
-            for state in _SETTLED
-            for batch in ledger.batches(connection, state=state)
+            for batch in ledger.batches(connection)
+            if batch.state in _SETTLED
         }
     found = []
     for contract in contracts.values():

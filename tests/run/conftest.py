@@ -1,0 +1,3 @@
+"""The shop, for the tests of this folder."""
+
+from tests.shop import shop as shop
