@@ -87,13 +87,17 @@ def parsed(settings: Settings) -> Path:
 
 
 def docs(settings: Settings) -> Path:
-    """Write dbt's documentation site as one self-contained page and return its path.
+    """Write dbt's documentation of the published models as one self-contained page and return its path.
 
     Raises `TerminalError` when the project cannot be compiled, `UnavailableError` when the warehouse is away.
     """
     _require_warehouse(settings)
-    _invoke(settings, ["docs", "generate", "--static"])
-    return _target(settings) / "static_index.html"
+    # In a folder of its own: Airflow reads the manifest in the other one, at any time.
+    target = _target(settings).with_name("docs")
+    # Where readers find the marts; the schema that they are built in is gone once they are published.
+    published = '{"marts_schema": "marts"}'
+    _invoke(settings, ["docs", "generate", "--static", "--target-path", str(target), "--vars", published])
+    return target / "static_index.html"
 
 
 def build(settings: Settings, select: Sequence[str] | None = None, *, full_refresh: bool = False) -> list[ModelResult]:
