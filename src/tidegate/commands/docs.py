@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import typer
 
 
@@ -14,8 +12,7 @@ def register(app: typer.Typer) -> None:
 
 def docs() -> None:
     """Build Data Docs from the evidence and dbt's documentation; then the report, which links them."""
-    from tidegate import dbt
-    from tidegate.observe import data_docs, report
+    from tidegate.observe import data_docs, dbt_docs, report
     from tidegate.settings import get_settings
 
     settings = get_settings()
@@ -23,8 +20,5 @@ def docs() -> None:
     typer.echo(f"Data Docs: {site.index} ({site.validations} validations)")
     for path in site.left_out:
         typer.echo(f"left out: {path} is gone, or is no longer what the ledger has the hash of", err=True)
-    models = settings.home / "docs" / "dbt" / "index.html"
-    models.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(dbt.docs(settings), models)
-    typer.echo(f"dbt docs: {models}")
+    typer.echo(f"dbt docs: {dbt_docs.build(settings)}")
     typer.echo(f"report: {report.build(settings)}")

@@ -11,7 +11,8 @@ from tidegate.contracts.lineage import Lineage
 from tidegate.contracts.read import load_all
 from tidegate.settings import Settings
 
-_REFERENCE = "docs/reference"
+#: Where the pages stand in the checkout, the catalog among them as `index.md`.
+REFERENCE = "docs/reference"
 
 
 def derive(settings: Settings) -> dict[str, str]:
@@ -21,10 +22,10 @@ def derive(settings: Settings) -> dict[str, str]:
         ContractError: a contract is invalid.
     """
     contracts, lineage = load_all(settings), Lineage(settings.project)
-    pages = {f"{_REFERENCE}/{c.dataset}.md": dictionary.page(c, lineage) for c in contracts}
+    pages = {f"{REFERENCE}/{c.dataset}.md": dictionary.page(c, lineage) for c in contracts}
     return {
         "models/staging/_sources.yml": sources_yaml(contracts, lineage),
-        f"{_REFERENCE}/index.md": dictionary.index(contracts, lineage),
+        f"{REFERENCE}/index.md": dictionary.index(contracts, lineage),
         **pages,
     }
 
@@ -60,7 +61,7 @@ def write(settings: Settings) -> list[str]:
 
 def _left_over(settings: Settings) -> list[str]:
     wanted = derive(settings)
-    pages: list[Path] = sorted((settings.project / _REFERENCE).glob("*.md"))
+    pages: list[Path] = sorted((settings.project / REFERENCE).glob("*.md"))
     names = {page.relative_to(settings.project).as_posix(): page for page in pages}
     return [
         name

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tidegate.observe import shelf
 from tidegate.observe.summary import VERDICTS, snapshot
 from tidegate.settings import Settings
 
@@ -33,7 +33,7 @@ class Site:
 
 def folder(settings: Settings) -> Path:
     """Return where the site stands."""
-    return settings.home / "docs" / "expectations"
+    return shelf.folder(settings, "expectations")
 
 
 def build(settings: Settings) -> Site:
@@ -42,15 +42,20 @@ def build(settings: Settings) -> Site:
     Raises:
         UnavailableError: the warehouse does not answer.
     """
+    with shelf.renewed(folder(settings)) as partial:
+        shown, left_out = _fill(partial, _newest(settings))
+    return Site(folder(settings) / "index.html", shown, tuple(left_out))
+
+
+def _fill(target: Path, rows: list[Row]) -> tuple[int, list[str]]:
+    """Build the site in an empty folder; return how many validations it shows, and the evidence that it does not."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
 
-    rows = _newest(settings)
-    site, partial = folder(settings), folder(settings).with_suffix(".partial")
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
-    context.variables.data_docs_sites = {"tidegate": _configuration(partial)}
+    context.variables.data_docs_sites = {"tidegate": _configuration(target)}
     store = context.stores[context.validation_results_store_name]
     left_out, suites = [], {}
     for row in rows:
@@ -63,11 +68,8 @@ def build(settings: Settings) -> Site:
         store.set(_key(row, document), expectationSuiteValidationResultSchema.load(document))
     for name, configurations in suites.items():
         context.suites.add(gx.ExpectationSuite(name=name, expectations=configurations))
-    shutil.rmtree(partial, ignore_errors=True)
     context.build_data_docs(site_names=["tidegate"])
-    shutil.rmtree(site, ignore_errors=True)
-    partial.replace(site)
-    return Site(site / "index.html", len(rows) - len(left_out), tuple(left_out))
+    return len(rows) - len(left_out), left_out
 
 
 def _newest(settings: Settings) -> list[Row]:

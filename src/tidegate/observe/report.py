@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tidegate.contracts import Contract
+from tidegate.contracts import Contract, derived
+from tidegate.contracts.read import files, load_file
 from tidegate.errors import ContractError
-from tidegate.observe import insight, tables
+from tidegate.observe import data_docs, dbt_docs, insight, tables
 from tidegate.observe.summary import Summary, read, snapshot
 from tidegate.settings import Settings
 
@@ -32,7 +33,8 @@ def build(settings: Settings) -> Path:
     page = path(settings)
     text = render(settings)
     page.parent.mkdir(parents=True, exist_ok=True)
-    partial = page.with_suffix(".partial")
+    # A name of its own: the command and the DAG may write at the same time.
+    partial = page.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(page)
     return page
@@ -91,12 +93,10 @@ def _count(number: int, one: str, many: str) -> str:
 
 def _contracts(settings: Settings) -> list[Contract]:
     """Read the contracts that can be read: one that is broken must not hide what the others did."""
-    from tidegate.contracts.read import SUFFIX, load_file
-
     found = []
-    for file in sorted((settings.project / "schemas").glob(f"*{SUFFIX}")):
+    for file in files(settings):
         try:
-            found.append(load_file(file))
+            found.append(load_file(file, settings.home / "contracts"))
         except ContractError:
             continue
     return found
@@ -104,17 +104,21 @@ def _contracts(settings: Settings) -> list[Contract]:
 
 def _places(settings: Settings) -> list[dict[str, str | None]]:
     """Return where to read on: name, what is there, link if it is there, and how to get it if not."""
-    docs = settings.home / "docs"
-    made = "`tidegate docs` builds it"
+    made = "the DAG `upkeep_docs` builds it after the marts, and `tidegate docs` at once"
     places = [
         (
             "Data Docs",
             "Great Expectations, rule by rule; its pages load their style from the network",
-            docs / "expectations" / "index.html",
+            data_docs.folder(settings) / "index.html",
             made,
         ),
-        ("dbt docs", "models, columns, lineage", docs / "dbt" / "index.html", made),
-        ("Catalog", "contracts and data dictionary", docs / "contracts" / "index.html", made),
+        ("dbt docs", "models, columns, lineage", dbt_docs.folder(settings) / "index.html", made),
+        (
+            "Catalog",
+            "contracts and data dictionary",
+            settings.project / derived.REFERENCE / "index.md",
+            "`tidegate contract docs` writes it",
+        ),
     ]
     told: list[dict[str, str | None]] = [
         {"name": name, "what": what, "link": _link(settings, file), "absent": absent}
