@@ -12,9 +12,7 @@ import sys
 import typer
 
 from tidegate import commands
-from tidegate.errors import TidegateError, UsageError
-
-FAILED, MISUSED = 1, 2
+from tidegate.errors import TidegateError
 
 
 def build() -> typer.Typer:
@@ -42,7 +40,7 @@ def build() -> typer.Typer:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 1 failed with a sentence on stderr, 2 misused."""
+    """Run one command and exit: 0 done, 1 failed with a sentence on stderr, 2 a command line that cannot be read."""
     words = sys.argv[1:] if arguments is None else arguments
     try:
         build()(args=words, prog_name="tidegate")
@@ -52,4 +50,4 @@ def main(arguments: list[str] | None = None) -> None:
         # The sender of a file has named it: nothing of it may reach the terminal as a command.
         told = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(error))
         sys.stderr.write(f"tidegate: {told}\n")
-        sys.exit(MISUSED if isinstance(error, UsageError) else FAILED)
+        sys.exit(1)

@@ -2,7 +2,7 @@
 
 TidegateError
 ├── TerminalError           trying again changes nothing: a person must act
-│   ├── UsageError          the call's own words are off (exit status 2)
+│   ├── UsageError          the call's own words are off: an unknown dataset, a batch in another state
 │   ├── ContractError       a contract is invalid, or would break what exists
 │   ├── SourceError         a delivery cannot be read at all
 │   ├── HeldError           a gate held the batch: published data is untouched

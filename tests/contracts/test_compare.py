@@ -270,8 +270,8 @@ def test_the_command_compares_a_git_revision_with_a_file_and_fails_when_breaking
     assert told["changes"][0]["message"] == "Removed property customer"
 
 
-def test_a_revision_that_does_not_exist_is_misuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_revision_that_does_not_exist_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEGATE_PROJECT", str(tmp_path))
     refused = run("contract", "diff", "HEAD:schemas/none.yaml", "other.yaml")
-    assert refused.exit_code == 2
+    assert refused.exit_code == 1
     assert "no contract at HEAD:schemas/none.yaml" in refused.output

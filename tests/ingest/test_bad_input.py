@@ -85,12 +85,21 @@ class Taken:
     customer: str | None = None
 
 
+@dataclass(frozen=True)
+class Misnamed:
+    """Words that name nothing, or nothing of that kind: the command says so, and nothing happens."""
+
+    words: tuple[str, ...]
+    says: str
+
+
+SQL = "orders'; DROP TABLE raw.orders; --"
 NEEDS = f"Expected {HEADER.replace(',', ', ')} (schemas/orders.odcs.yaml, version 1.0.0)"
 OFFER = "deliver these, or change the contract"
 AGAIN = "ask its sender to deliver it again"
 TEXT = lines()
 
-CASES: dict[str, Unreadable | Held | Taken] = {
+CASES: dict[str, Unreadable | Held | Taken | Misnamed] = {
     "missing file": Unreadable(b"", ("no such file; check the path",), name="absent"),
     "empty file": Unreadable(b"", ("orders.csv: the file is empty (0 bytes)", AGAIN)),
     "blank file": Unreadable("\n\n", ("orders.csv:1: the first line is blank", "expected the names of the columns")),
@@ -222,6 +231,26 @@ CASES: dict[str, Unreadable | Held | Taken] = {
         lines("14,2024-03-15,'); DROP TABLE raw.orders; --,14.50,1.75,true,2024-03-01T00:00:00Z"),
         "'); DROP TABLE raw.orders; --",
     ),
+    "unknown dataset": Misnamed(("ingest", "order"), "no dataset 'order': schemas/ has orders"),
+    "SQL in a dataset name": Misnamed(("ingest", SQL), f'no dataset "{SQL}": schemas/ has orders'),
+    "path as a dataset name": Misnamed(("ingest", "../orders"), "no dataset '../orders'"),
+    "SQL in a file name": Misnamed(
+        ("ingest", "orders", "-p", "2024-03", "-f", f"{SQL}.csv"), f"{SQL}.csv: no such file; check the path"
+    ),
+    "no partition named": Misnamed(("ingest", "orders"), "delivered by partition: say which with --partition"),
+    "partition of another form": Misnamed(
+        ("ingest", "orders", "-p", "2024-13"), "'2024-13' is no partition of orders: expected the form YYYY-MM"
+    ),
+    "SQL in a partition name": Misnamed(
+        ("ingest", "orders", "-p", "2024-03' OR true; --"), "is no partition of orders: expected the form YYYY-MM"
+    ),
+    "unknown batch": Misnamed(("batch", "show", "ffff"), "no batch with id 'ffff'; `tidegate batch list` shows them"),
+    "SQL in a batch's id": Misnamed(("batch", "reject", SQL, "--why", "bad"), f'no batch with id "{SQL}"'),
+    "unknown dataset of a contract": Misnamed(
+        ("contract", "check", "order"), "no dataset 'order': schemas/ has orders"
+    ),
+    "unknown transform": Misnamed(("transform", "order"), "no dataset 'order': schemas/ has orders"),
+    "unknown batch in quarantine": Misnamed(("quarantine", "show", "ffff"), "no batch with id 'ffff'"),
 }
 
 
@@ -281,6 +310,16 @@ def test_a_file_that_only_looks_odd_is_published_exactly(open_shop: Shop, name: 
         expected.append({**typed(next(csv.reader(orders(14, 14, "2024-05")))), "customer": case.customer})
     assert open_shop.published()[3:] == expected
     assert open_shop.numbers()[:3] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if isinstance(case, Misnamed)])
+def test_words_that_name_nothing_do_nothing(open_shop: Shop, name: str) -> None:
+    case = CASES[name]
+    assert isinstance(case, Misnamed)
+    before = (open_shop.checksum(), open_shop.states())
+    ended = run(*case.words)
+    assert (ended.exit_code, case.says in said(ended.output)) == (1, True), ended.output
+    assert (open_shop.checksum(), open_shop.states()) == before
 
 
 def said(output: str) -> str:

@@ -111,26 +111,6 @@ def test_a_batch_of_another_version_of_the_contract_is_not_staged(shop: Shop) ->
     assert shop.states() == ["landed", "published"]
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (
-            ["orders'; DROP TABLE raw.orders; --"],
-            'no dataset "orders\'; DROP TABLE raw.orders; --": schemas/ has orders',
-        ),
-        (["../orders"], "no dataset '../orders'"),
-        (["orders", "-p", "2024-03' OR true; --"], "is no partition of orders: expected the form YYYY-MM"),
-        (["orders", "-p", "2024-13"], "'2024-13' is no partition of orders"),
-        (["orders"], "orders is delivered by partition: say which with --partition"),
-    ],
-)
-def test_words_that_name_nothing_are_misuse(shop: Shop, words: list[str], sentence: str) -> None:
-    shop.ingest(MARCH)
-    ended = run("ingest", *words)
-    assert (ended.exit_code, sentence in ended.output) == (2, True)
-    assert shop.numbers() == [1, 2, 3]
-
-
 def test_a_file_may_be_called_whatever_its_sender_likes(shop: Shop) -> None:
     name = "o'); DROP TABLE raw.orders; --*[a]{b} \x1b[31m\n.csv"
     shop.ingest(MARCH, name=name)

@@ -96,7 +96,7 @@ def test_undo_returns_to_the_batch_before_and_from_there_to_the_one_before_that(
         ("undo", "Ada", "back to 3"),
     ]
     again = run("batch", "undo", last_one, "--why", "again")
-    assert again.exit_code == 2
+    assert again.exit_code == 1
     assert f"batch {last_one} is undone, not published: there is nothing to undo" in again.output
     with pytest.raises(
         SourceError, match="was published once and is undone: delivering it again does not bring it back"
@@ -141,7 +141,7 @@ def test_a_held_batch_is_rejected_for_good(shop: Shop, held: str) -> None:
     assert archived == [{"n": 1}], "nothing is deleted"
     for command in ("release", "reject"):
         late = run("batch", command, held, "--why", "changed my mind")
-        assert late.exit_code == 2
+        assert late.exit_code == 1
         assert f"is rejected, not held: there is nothing to {command}" in late.output
     with pytest.raises(HeldError, match="was rejected; deliver a corrected orders 2024-03"):
         shop.ingest([*MARCH[:1], *BAD])
@@ -154,10 +154,10 @@ def test_decisions_need_a_reason_and_a_batch(shop: Shop, held: str) -> None:
     for command in ("release", "reject", "undo"):
         assert run("batch", command, held).exit_code == 2, "no --why"
     blank = run("batch", "release", held, "--why", "  ")
-    assert blank.exit_code == 2
+    assert blank.exit_code == 1
     assert "release needs a reason: --why TEXT" in blank.output
     unknown = run("batch", "show", "ffffffffffffffff")
-    assert unknown.exit_code == 2
+    assert unknown.exit_code == 1
     assert "no batch with id 'ffffffffffffffff'; `tidegate batch list` shows them" in unknown.output
     assert "several batches with id ''" in run("batch", "show", "").output
     assert decisions(shop) == []

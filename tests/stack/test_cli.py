@@ -41,16 +41,18 @@ def test_the_traceback_comes_with_debug_only(tmp_path: Path) -> None:
     assert "Traceback" in tidegate(tmp_path, "--debug", "psql").stderr
 
 
-@pytest.mark.parametrize("words", [("logs", "nobody"), ("no-such-command",), ("status", "--no-such-option")])
-def test_misuse_is_status_2(tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words", [("logs", "nobody"), ("ingest",), ("no-such-command",), ("status", "--no-such-option")]
+)
+def test_a_command_line_that_cannot_be_read_is_status_2(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = tidegate(tmp_path, *words)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
-def test_a_setting_that_does_not_exist_is_misuse(tmp_path: Path) -> None:
+def test_a_setting_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     done = tidegate(tmp_path, "status", TIDEGATE_TYPO="1")
-    assert (done.returncode, "TIDEGATE_TYPO" in done.stderr) == (2, True)
+    assert (done.returncode, "TIDEGATE_TYPO" in done.stderr) == (1, True)
 
 
 def test_status_of_a_stack_that_never_ran_changes_nothing(tmp_path: Path) -> None:

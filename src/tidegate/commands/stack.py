@@ -60,13 +60,13 @@ def logs(
     import time
     from collections import deque
 
-    from tidegate.errors import StackError, UsageError
+    from tidegate.errors import StackError
     from tidegate.settings import get_settings
     from tidegate.stack.home import Home
     from tidegate.stack.status import SERVICES
 
     if service not in SERVICES:
-        raise UsageError(f"no service is called {service!r}; there are: {', '.join(SERVICES)}.")
+        raise typer.BadParameter(f"no service is called {service!r}; there are: {', '.join(SERVICES)}.")
     log = Home(get_settings().home).logs / f"{service}.log"
     if not log.exists():
         raise StackError(f"{service} has no log yet at {log}: run `tidegate up` first.")
