@@ -8,7 +8,7 @@ from tidegate.contracts import Column, Contract, Rule
 from tidegate.contracts.model import Partitioning
 from tidegate.contracts.types import FLOATS, INTEGERS
 from tidegate.errors import UsageError
-from tidegate.ingest.layout import identifier, literal
+from tidegate.stores.duckdb import identifier, literal
 
 #: Condition that a row breaks `rule`; both sides of the pair are never NULL.
 Condition = tuple[Rule, str]

@@ -11,6 +11,7 @@ from tidegate.contracts import Column, Contract, Source
 from tidegate.errors import SourceError
 from tidegate.ingest.delivery import DeliveredFile
 from tidegate.ingest.lines import LONGEST
+from tidegate.stores.duckdb import identifier, literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -42,16 +43,6 @@ class Laid:
     def texts(self) -> set[str]:
         """The columns that arrive as text."""
         return {name for name, (text, _) in self.values.items() if text is not None}
-
-
-def literal(value: str) -> str:
-    """Quote a string for DuckDB."""
-    return "'" + value.replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    """Quote a name for DuckDB."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def lay(engine: DuckDBPyConnection, contract: Contract, source: Source | None, file: DeliveredFile) -> Laid:

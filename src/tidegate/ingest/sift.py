@@ -16,8 +16,9 @@ from tidegate.contracts import Contract, Source
 from tidegate.errors import SourceError, UnavailableError, UsageError
 from tidegate.ingest import check, lines
 from tidegate.ingest.delivery import Delivery
-from tidegate.ingest.layout import Laid, identifier, lay, literal
+from tidegate.ingest.layout import Laid, lay
 from tidegate.ingest.lines import Reading
+from tidegate.stores.duckdb import identifier, literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

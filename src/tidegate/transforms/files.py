@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from tidegate.errors import SourceError, UsageError
 from tidegate.settings import Settings
+from tidegate.stores.duckdb import literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -75,13 +76,13 @@ def gather(settings: Settings, parts: str, target: str, empty: pa.Table) -> int:
     store, path = _store(parts)
     if store.glob(f"{path}/*.parquet"):
         # By name, so that the statistics of all parts decide whether a column is written as nullable.
-        rows = f"SELECT * FROM read_parquet({_literal(parts + '/*.parquet')}, union_by_name = true)"
+        rows = f"SELECT * FROM read_parquet({literal(parts + '/*.parquet')}, union_by_name = true)"
     unfinished = target + ".unfinished"
     store.makedirs(_store(target)[1].rpartition("/")[0], exist_ok=True)  # no part, no folder
     with _duckdb(settings, [parts]) as database:
         database.register("empty", empty)
         written = database.execute(
-            f"COPY ({rows} ORDER BY ALL) TO {_literal(unfinished)} (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY ({rows} ORDER BY ALL) TO {literal(unfinished)} (FORMAT parquet, COMPRESSION zstd)"
         )
         number = int(written.fetchall()[0][0])
     store.mv(_store(unfinished)[1], _store(target)[1])
@@ -100,10 +101,6 @@ def _store(url: str) -> tuple[Any, str]:
 
     store, path = url_to_fs(url)
     return store, str(path)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.ingest.check import partition_parts
 from tidegate.ingest.delivery import DeliveredFile, Delivery
-from tidegate.ingest.layout import identifier, literal
 from tidegate.ingest.sift import open_engine
 from tidegate.settings import Settings, source_variable
+from tidegate.stores.duckdb import identifier, literal
 from tidegate.stores.postgres import connect, without_password
 
 if TYPE_CHECKING:
