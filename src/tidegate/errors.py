@@ -15,6 +15,11 @@ TidegateError
 from __future__ import annotations
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what somebody else's error says; its type's name where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 class TidegateError(Exception):
     """Base of all; its text says what was found, what was expected, and what to do next."""
 

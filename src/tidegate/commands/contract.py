@@ -114,7 +114,7 @@ def _version(settings: Settings, name: str) -> tuple[Path, str]:
         check=False,
     )
     if shown.returncode:
-        reason = shown.stderr.decode(errors="replace").strip().splitlines()[0]
+        reason = shown.stderr.decode(errors="replace").strip().partition("\n")[0]
         raise UsageError(f"no contract at {name}: {reason}")
     return Path(name), shown.stdout.decode("utf-8", errors="replace")
 

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from tidegate.errors import BusyError, StackError, UnavailableError
+from tidegate.errors import BusyError, StackError, UnavailableError, first_line
 from tidegate.settings import Settings
 
 Connection = psycopg.Connection[dict[str, Any]]
@@ -55,15 +55,15 @@ def connect(settings: Settings, *, autocommit: bool = False) -> Iterator[Connect
         psycopg.errors.DeadlockDetected,
         psycopg.errors.SerializationFailure,
     ) as error:
-        raise BusyError(f"the warehouse's tables are in use ({str(error).splitlines()[0]}); try again") from error
+        raise BusyError(f"the warehouse's tables are in use ({first_line(error)}); try again") from error
     except psycopg.errors.DiskFull as error:
         raise UnavailableError(
-            f"the warehouse's disk is full ({str(error).splitlines()[0]}); free space there and run this again: "
+            f"the warehouse's disk is full ({first_line(error)}); free space there and run this again: "
             "nothing was published"
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise UnavailableError(
-            f"the warehouse at {without_password(url)} does not answer ({str(error).splitlines()[0]}); "
+            f"the warehouse at {without_password(url)} does not answer ({first_line(error)}); "
             "`tidegate status` shows the stack, `tidegate up` starts it"
         ) from error
 

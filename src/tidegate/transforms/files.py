@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from tidegate.errors import SourceError, UsageError
+from tidegate.errors import SourceError, UsageError, first_line
 from tidegate.settings import Settings
 from tidegate.stores.duckdb import literal
 
@@ -58,9 +58,8 @@ def count_rows(settings: Settings, urls: Sequence[str]) -> int:
             )
             return int(sums.fetchall()[0][0])
         except (duckdb.Error, OSError) as broken:
-            first_line = str(broken).splitlines()[0]
             raise SourceError(
-                f"an input of the transform cannot be read: {first_line}. Expected a landed Parquet file; "
+                f"an input of the transform cannot be read: {first_line(broken)}. Expected a landed Parquet file; "
                 "ingest its batch again"
             ) from broken
 

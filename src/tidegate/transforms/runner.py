@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.errors import ContractError, SourceError, TerminalError, UsageError
+from tidegate.errors import ContractError, SourceError, TerminalError, UsageError, first_line
 from tidegate.settings import Settings
 from tidegate.transforms import files
 from tidegate.transforms.catalog import Transform, load
@@ -93,16 +93,12 @@ def _spark_failures(settings: Settings, name: str) -> Iterator[None]:
         yield
     except AnalysisException as misfit:
         raise ContractError(
-            f"transform {name} does not fit its inputs: {_first_line(misfit)}. Compare transforms/{name}.py "
+            f"transform {name} does not fit its inputs: {first_line(misfit)}. Compare transforms/{name}.py "
             "with the contracts of its inputs in schemas/"
         ) from misfit
     except (PySparkException, Py4JError, RpcError) as failure:
         check_answers(settings)
         raise TerminalError(
-            f"transform {name} failed in Spark: {_first_line(failure)}. Its inputs and published data are "
+            f"transform {name} failed in Spark: {first_line(failure)}. Its inputs and published data are "
             "untouched; logs/spark.log (JVM) or `tidegate logs sail` says more"
         ) from failure
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

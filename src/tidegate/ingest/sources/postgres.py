@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 from psycopg import sql
 
 from tidegate.contracts import Contract, Source
-from tidegate.errors import ContractError, SourceError, TidegateError, UnavailableError
+from tidegate.errors import ContractError, SourceError, TidegateError, UnavailableError, first_line
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.ingest.check import partition_parts
@@ -180,7 +180,7 @@ def _read(settings: Settings, source: Source, statement: str, target: Path) -> N
 def _refusal(source: Source, place: str, error: Exception) -> TidegateError:
     """Tell whether the source is not there, does not let us in, or cannot do what the contract asks of it."""
     found = re.search(r"(ERROR|FATAL): +(.*)", str(error))
-    kind, said = found.groups() if found else ("", str(error).partition("\n")[0])
+    kind, said = found.groups() if found else ("", first_line(error))
     state = getattr(error, "sqlstate", None) or ""
     if not state and _REFUSED.search(said):
         return SourceError(
