@@ -44,6 +44,17 @@ def decisions(shop: Shop) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in found]
 
 
+def test_autovacuum_keeps_away_from_a_batch_only_until_it_is_published(shop: Shop) -> None:
+    """It would make publishing wait a second, for it gives a table up only at the deadlock timeout."""
+    options = (
+        "SELECT relnamespace::regnamespace::text, reloptions FROM pg_class WHERE relkind = 'r' AND relname LIKE %s"
+    )
+    batch = step_by_step(shop, MARCH, upto=3)
+    assert [tuple(r.values()) for r in shop.query(options, [f"%{batch}"])] == [("staging", ["autovacuum_enabled=off"])]
+    publish(shop.settings, shop.contract, batch)
+    assert [tuple(r.values()) for r in shop.query(options, [f"%{batch}"])] == [("raw", None)]
+
+
 @pytest.fixture
 def held(shop: Shop) -> str:
     """A batch that its gate holds, over one that is published."""

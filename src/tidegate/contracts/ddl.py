@@ -49,8 +49,14 @@ def comments(contract: Contract) -> sql.Composed:
 
 
 def batch_table(contract: Contract, name: str) -> sql.Composed:
-    """Return the DDL of one batch's bare table in `staging`: no index, no lineage, made to be copied into."""
-    return sql.SQL("CREATE TABLE {} (\n  {}\n)").format(sql.Identifier("staging", name), _columns(contract))
+    """Return the DDL of one batch's bare table in `staging`: no index, no lineage, made to be copied into.
+
+    Autovacuum keeps away until it is published: it would take a processor from the gate, and publishing would
+    wait for it a second long.
+    """
+    return sql.SQL("CREATE TABLE {} (\n  {}\n) WITH (autovacuum_enabled = off)").format(
+        sql.Identifier("staging", name), _columns(contract)
+    )
 
 
 def finish_batch_table(contract: Contract, name: str, partition: str, batch_id: str) -> sql.Composed:

@@ -130,6 +130,8 @@ def _attach(connection: Connection, contract: Contract, batch: Batch, schema: st
     connection.execute(
         sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(table(schema, batch.table), sql.Identifier(contract.schema))
     )
+    # Kept away while the batch was staged.
+    connection.execute(sql.SQL("ALTER TABLE {} RESET (autovacuum_enabled)").format(table(contract.schema, batch.table)))
 
 
 def _detach(connection: Connection, contract: Contract, batch: Batch, state: str) -> None:
