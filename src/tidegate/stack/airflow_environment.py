@@ -95,13 +95,13 @@ def _core(settings: Settings) -> dict[str, str]:
 
 
 def _database(settings: Settings) -> dict[str, str]:
+    ours = {"load_default_connections": "False"}
     if settings.airflow_database_url is None:
-        return {"load_default_connections": "False"}
+        return ours
     address = urlsplit(settings.airflow_database_url.get_secret_value())
-    return {
+    return ours | {
         "sql_alchemy_conn": address._replace(scheme="postgresql+psycopg2").geturl(),
         "sql_alchemy_conn_async": address._replace(scheme="postgresql+asyncpg").geturl(),
-        "load_default_connections": "False",
         # `tidegate up` migrates when the version has changed; each server need not look again.
         "check_migrations": "False",
     }
