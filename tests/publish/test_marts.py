@@ -12,6 +12,7 @@ from tests.contracts.command import run
 from tests.publish.showroom import GLANCE, Showroom, crowd, look, url
 
 from tidegate.errors import HeldError, UsageError
+from tidegate.observe import summary
 from tidegate.publish import marts, window
 from tidegate.stores import migrate
 from tidegate.stores.postgres import connect
@@ -206,6 +207,18 @@ def test_a_gate_that_fails_leaves_readers_on_the_marts_they_have(showroom: Showr
     assert showroom.shop.query("SELECT held_reason FROM ops.marts_build WHERE state = 'published'") == [
         {"held_reason": None}
     ]
+
+
+def test_what_the_gate_said_of_the_candidate_is_told_before_it_is_published(showroom: Showroom) -> None:
+    showroom.publish("first", 600)
+    build = showroom.furnish("second", 1500)
+    assert marts.judge(showroom.shop.settings, build) == "judged"
+    with summary.snapshot(showroom.shop.settings) as connection:
+        told = connection.execute(summary.VERDICTS).fetchall()
+    assert {(row["subject"], row["rule"]) for row in told} >= {
+        (build, "fct_flight: rows = rows of raw.flights"),
+        (build, "mart_by_carrier: flights counted = rows of raw.flights"),
+    }
 
 
 def test_a_suite_holds_the_marts_or_only_warns_and_its_figures_are_kept(showroom: Showroom) -> None:

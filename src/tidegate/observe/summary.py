@@ -19,7 +19,7 @@ CURRENT = """
     UNION ALL
     (
         SELECT build_id FROM ops.marts_build
-        WHERE state IN ('built', 'held')
+        WHERE state IN ('built', 'judged', 'held')
           AND built_at > ALL (SELECT published_at FROM ops.marts_build WHERE state = 'published')
         ORDER BY built_at DESC LIMIT 1
     )
