@@ -24,15 +24,6 @@ _LOST = (
     "connection to server",
 )
 
-_LIBPQ = {
-    "host": "PGHOST",
-    "port": "PGPORT",
-    "user": "PGUSER",
-    "password": "PGPASSWORD",
-    "dbname": "PGDATABASE",
-    "sslmode": "PGSSLMODE",  # not in the profile: libpq reads it itself
-}
-
 
 @dataclass(frozen=True)
 class ModelResult:
@@ -57,7 +48,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
     Those of the server are missing while no warehouse address is known.
     """
-    from psycopg.conninfo import conninfo_to_dict
+    from tidegate.stores.postgres import libpq_environment
 
     variables = {
         "DBT_PROJECT_DIR": str(settings.project),
@@ -66,8 +57,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "DBT_LOG_PATH": str(_log(settings).parent),
     }
     if settings.warehouse_url is not None:
-        parts = conninfo_to_dict(settings.warehouse_url.get_secret_value())
-        variables |= {variable: str(parts[part]) for part, variable in _LIBPQ.items() if parts.get(part)}
+        variables |= libpq_environment(settings)
     return variables
 
 

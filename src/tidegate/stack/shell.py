@@ -6,33 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
-from psycopg.conninfo import conninfo_to_dict
-
 from tidegate.errors import StackError
 from tidegate.settings import Settings
-from tidegate.stack import addresses, postgres_binaries
+from tidegate.stack import postgres_binaries
 from tidegate.stack.airflow_environment import airflow_environment
-
-LIBPQ = {
-    "host": "PGHOST",
-    "port": "PGPORT",
-    "user": "PGUSER",
-    "password": "PGPASSWORD",
-    "dbname": "PGDATABASE",
-    "sslmode": "PGSSLMODE",
-    "sslrootcert": "PGSSLROOTCERT",
-    "sslcert": "PGSSLCERT",
-    "sslkey": "PGSSLKEY",
-    "options": "PGOPTIONS",
-}
-
-
-def libpq_environment(settings: Settings) -> dict[str, str]:
-    """Return the warehouse's PG… variables, for psql, pg_dump, dbt; raises StackError when there is none."""
-    address = addresses.plain(settings.warehouse_url)
-    if address is None:
-        raise StackError("no warehouse: run `tidegate up`, or set TIDEGATE_WAREHOUSE_URL to your own server.")
-    return {LIBPQ[part]: str(value) for part, value in conninfo_to_dict(address).items() if part in LIBPQ}
+from tidegate.stores.postgres import libpq_environment
 
 
 def shell_environment(settings: Settings) -> dict[str, str]:

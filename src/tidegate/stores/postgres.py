@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from tidegate.errors import BusyError, StackError, UnavailableError, first_line
@@ -20,6 +21,19 @@ Connection = psycopg.Connection[dict[str, Any]]
 #: queue behind it meanwhile. Not less than PostgreSQL's deadlock_timeout (1 s), after which autovacuum gives way to it.
 LOCK_TIMEOUT = "2s"
 
+
+_LIBPQ = {
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "dbname": "PGDATABASE",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "options": "PGOPTIONS",
+}
 
 def warehouse_url(settings: Settings) -> str:
     """Return the warehouse's address with its password; never print it (see `without_password`)."""
@@ -37,6 +51,12 @@ def without_password(url: str) -> str:
 
 
 @contextmanager
+def libpq_environment(settings: Settings) -> dict[str, str]:
+    """Return the warehouse's PG… variables, which psql, pg_dump and dbt's profile read; the password among them."""
+    parts = conninfo_to_dict(warehouse_url(settings))
+    return {_LIBPQ[part]: str(value) for part, value in parts.items() if part in _LIBPQ and value}
+
+
 def connect(settings: Settings, *, autocommit: bool = False) -> Iterator[Connection]:
     """Open a connection whose rows are dictionaries; commits at the end, rolls back on an error.
 
