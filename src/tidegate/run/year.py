@@ -85,14 +85,11 @@ class Year:
         dataset, partitioning = item.contract.dataset, item.contract.partitioning
         dag_id = INGEST + dataset
         if partitioning is None or partitioning.grain is None:
-            self.airflow.wake(dag_id)
-            before = self._known(dag_id)
             for partition in item.partitions:
-                self.airflow.start(dag_id, conf={} if partition == WHOLE else {"partition": partition})
-            return _Watch(dag_id, dataset, len(item.partitions), before)
         self.airflow.wake(dag_id)
         before = self._known(dag_id)
-        if _has_gaps(partitioning, item.partitions):
+                self.airflow.start(dag_id, conf={} if partition == WHOLE else {"partition": partition})
+        elif _has_gaps(partitioning, item.partitions):
             # A backfill would ask for what was never delivered, too.
             for partition in item.partitions:
                 self.airflow.start(dag_id, partition)
@@ -102,7 +99,6 @@ class Year:
         return _Watch(dag_id, dataset, len(item.partitions), before)
 
     def _trigger(self, dag_id: str, what: str) -> _Watch:
-        self.airflow.wake(dag_id)
         before = self._known(dag_id)
         self.airflow.start(dag_id)
         return _Watch(dag_id, what, 1, before)
