@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,25 +21,21 @@ from pathlib import Path
 import httpx
 
 from benchmarks.machine import describe
+from benchmarks.stack import environment
 
 FOLDER = Path(__file__).resolve().parent
 #: Each chain, and the seconds that it may take on two cores.
 CHAINS = {"chain_of_nothing": 5.0, "chain_of_great_expectations": 6.0}
 
 
-def environment(home: Path) -> dict[str, str]:
+def with_chains(home: Path) -> dict[str, str]:
     """Return the environment of a stack of its own whose only DAGs are those beside this file."""
     bundle = {
         "name": "benchmark",
         "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
         "kwargs": {"path": str(FOLDER / "dags")},
     }
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "AIRFLOW_"))}
-    return {
-        **inherited,
-        "TIDEGATE_HOME": str(home),
-        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([bundle]),
-    }
+    return environment(home, AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps([bundle]))
 
 
 def seconds_of_one_run(client: httpx.Client, dag: str) -> float:
@@ -84,10 +79,10 @@ def main() -> None:
         Path(folder).chmod(0o711)
         home = Path(folder).resolve() / "home"
         try:
-            subprocess.run([tidegate, "up"], env=environment(home), check=True)
+            subprocess.run([tidegate, "up"], env=with_chains(home), check=True)
             found = {"machine": described, "chains": measure(home, repeat)}
         finally:
-            subprocess.run([tidegate, "down"], env=environment(home), check=True)
+            subprocess.run([tidegate, "down"], env=with_chains(home), check=True)
     (FOLDER / "results.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found["chains"], indent=1))
 

@@ -33,6 +33,7 @@ import psycopg
 from tests.transforms.demo_year import land as land_year
 
 from benchmarks.machine import describe, peak_memory
+from benchmarks.stack import environment
 from tidegate.stack import port
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stores import migrate
@@ -192,17 +193,15 @@ def main() -> None:
                 connection.execute("CHECKPOINT")
             url = server.dsn(name)
             migrate.upgrade(url, CHECKOUT)
-            environment = {
-                **{k: v for k, v in os.environ.items() if not k.startswith("TIDEGATE_")},
-                "BENCH_URL": url,
-                "TIDEGATE_PROJECT": str(folder),
-                "TIDEGATE_HOME": str(folder / f"home{number}"),
-                "TIDEGATE_WAREHOUSE_URL": url,
-                "PYTHONWARNINGS": "ignore",
-                "PYTHONPATH": str(CHECKOUT),
-            }
+            where = environment(
+                folder / f"home{number}",
+                BENCH_URL=url,
+                TIDEGATE_PROJECT=str(folder),
+                TIDEGATE_WAREHOUSE_URL=url,
+                PYTHONPATH=str(CHECKOUT),
+            )
             command = [sys.executable, "-m", "benchmarks.loading.measure", "--one", contender, str(folder)]
-            done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+            done = subprocess.run(command, env=where, check=True, stdout=subprocess.PIPE, text=True)
             runs.append({"contender": contender, **json.loads(done.stdout.splitlines()[-1])})
             print(runs[-1], flush=True)
             with psycopg.connect(server.dsn(), autocommit=True) as connection:

@@ -15,7 +15,6 @@ Written beside this file: results.json. Compare ratios only, and only within one
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import time
 from pathlib import Path
 
 from benchmarks.machine import describe
+from benchmarks.stack import environment
 
 HERE = Path(__file__).parent
 TIDEGATE = str(Path(sys.executable).with_name("tidegate"))
@@ -46,12 +46,6 @@ for command in {commands}:
 from tidegate.commands.marts import build
 build(full_refresh=False)
 """
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    """Return the environment of a stack of its own."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "AIRFLOW_"))}
-    return {**inherited, "PYTHONWARNINGS": "ignore", "TIDEGATE_HOME": str(home), **more}
 
 
 def seconds(command: list[str], where: dict[str, str]) -> tuple[float, str]:
