@@ -84,10 +84,10 @@ class Year:
     def _start(self, item: Due) -> _Watch:
         dataset, partitioning = item.contract.dataset, item.contract.partitioning
         dag_id = INGEST + dataset
-        if partitioning is None or partitioning.grain is None:
-            for partition in item.partitions:
         self.airflow.wake(dag_id)
         before = self._known(dag_id)
+        if partitioning is None or partitioning.grain is None:
+            for partition in item.partitions:
                 self.airflow.start(dag_id, conf={} if partition == WHOLE else {"partition": partition})
         elif _has_gaps(partitioning, item.partitions):
             # A backfill would ask for what was never delivered, too.
