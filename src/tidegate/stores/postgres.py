@@ -21,7 +21,6 @@ Connection = psycopg.Connection[dict[str, Any]]
 #: queue behind it meanwhile. Not less than PostgreSQL's deadlock_timeout (1 s), after which autovacuum gives way to it.
 LOCK_TIMEOUT = "2s"
 
-
 _LIBPQ = {
     "host": "PGHOST",
     "port": "PGPORT",
@@ -34,6 +33,7 @@ _LIBPQ = {
     "sslkey": "PGSSLKEY",
     "options": "PGOPTIONS",
 }
+
 
 def warehouse_url(settings: Settings) -> str:
     """Return the warehouse's address with its password; never print it (see `without_password`)."""
@@ -50,13 +50,13 @@ def without_password(url: str) -> str:
     return urlunsplit((parts.scheme, user + place, parts.path, "", ""))
 
 
-@contextmanager
 def libpq_environment(settings: Settings) -> dict[str, str]:
     """Return the warehouse's PG… variables, which psql, pg_dump and dbt's profile read; the password among them."""
     parts = conninfo_to_dict(warehouse_url(settings))
     return {_LIBPQ[part]: str(value) for part, value in parts.items() if part in _LIBPQ and value}
 
 
+@contextmanager
 def connect(settings: Settings, *, autocommit: bool = False) -> Iterator[Connection]:
     """Open a connection whose rows are dictionaries; commits at the end, rolls back on an error.
 
