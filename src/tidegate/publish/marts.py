@@ -20,10 +20,10 @@ from tidegate.errors import HeldError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.expectations import Suite, domain_suite, judge_table
 from tidegate.gates.verdict import Evidence, Verdict, evidence_folder, worst
-from tidegate.publish import window
+from tidegate.publish import schemas, window
 from tidegate.publish.window import WINDOW
 from tidegate.settings import Settings
-from tidegate.stores.postgres import Connection, connect, exclusive, table
+from tidegate.stores.postgres import Connection, connect, exclusive, number, table
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +50,7 @@ def prepare(settings: Settings) -> str:
         if state(connection, build_id) != "published":
             window.make_room(connection, NEXT)
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(NEXT)))
-            connection.execute(
-                sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(NEXT), sql.Literal(build_id))
-            )
+            schemas.comment(connection, NEXT, build_id)
         connection.commit()
         return build_id
 
@@ -61,7 +59,7 @@ def _look_after_window(connection: Connection) -> None:
     """Close what a run that was killed between its two transactions left open: views on the candidate."""
     swap = window.swap_number(connection)
     if swap and not window.is_open_for(connection, swap):
-        before = PREVIOUS if window.schema_exists(connection, PREVIOUS) else None
+        before = PREVIOUS if schemas.exists(connection, PREVIOUS) else None
         window.open_on(connection, swap, before, CURRENT)
     connection.commit()
     window.clear_away(connection)
@@ -94,7 +92,7 @@ def judge(settings: Settings, build_id: str) -> str:
             folder = evidence_folder(settings.home, WINDOW, build_id)
             verdicts, evidence = _reconcile(connection, build_id, folder)
             connection.commit()
-            for name in _tables(connection, NEXT):
+            for name in schemas.columns(connection, NEXT, schemas.TABLES):
                 suite = domain_suite(settings.project, name)
                 if suite is not None:
                     named = Suite("marts", suite.expectations)
@@ -116,46 +114,24 @@ def judge(settings: Settings, build_id: str) -> str:
 
 
 def _require_candidate(connection: Connection, build_id: str) -> None:
-    found = _build_in(connection, NEXT)
+    found = schemas.comment_on(connection, NEXT)
     if found != build_id:
         raise UsageError(f"{NEXT} holds build {found or 'none'}, not {build_id}: prepare and build it first")
 
 
-def _build_in(connection: Connection, schema: str) -> str | None:
-    row = connection.execute(
-        "SELECT obj_description(oid, 'pg_namespace') AS build FROM pg_namespace WHERE nspname = %s", [schema]
-    ).fetchone()
-    return str(row["build"]) if row and row["build"] else None
-
-
-def _tables(connection: Connection, schema: str) -> list[str]:
-    rows = connection.execute(
-        "SELECT relname FROM pg_class WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p') ORDER BY relname",
-        [schema],
-    ).fetchall()
-    return [str(row["relname"]) for row in rows]
-
-
 def _reconcile(connection: Connection, build_id: str, folder: Path) -> tuple[list[Verdict], list[Evidence]]:
     """Compare every count of flights in the candidate with what is published in `raw`."""
-    expected = _number(connection, sql.SQL("SELECT count(*) AS n FROM raw.flights"))
+    expected = number(connection, "SELECT count(*) FROM raw.flights")
     verdicts = []
     figures = {"build": build_id, "raw.flights": expected}
-    for name in _tables(connection, NEXT):
-        columns = {
-            row["attname"]
-            for row in connection.execute(
-                "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
-                [f"{NEXT}.{name}"],
-            ).fetchall()
-        }
+    for name, columns in schemas.columns(connection, NEXT, schemas.TABLES).items():
         if name == "fct_flight":
             query, what = sql.SQL("count(*)"), "rows"
-        elif name.startswith("mart_") and "flight_count" in columns:
+        elif name.startswith("mart_") and any(column.name == "flight_count" for column in columns):
             query, what = sql.SQL("coalesce(sum(flight_count), 0)"), "flights counted"
         else:
             continue
-        found = _number(connection, sql.SQL("SELECT {} AS n FROM {}").format(query, table(NEXT, name)))
+        found = number(connection, sql.SQL("SELECT {} FROM {}").format(query, table(NEXT, name)))
         figures[name] = found
         verdicts.append(
             Verdict(
@@ -172,11 +148,6 @@ def _reconcile(connection: Connection, build_id: str, folder: Path) -> tuple[lis
         raise UsageError(f"{NEXT} holds no fct_flight: run `dbt build` before its gate")
     counted = Evidence.write("count", folder / "reconciliation.json", figures, figures)
     return [verdict.on(counted) for verdict in verdicts], [counted]
-
-
-def _number(connection: Connection, query: sql.SQL | sql.Composed) -> int:
-    row = connection.execute(query).fetchone()
-    return int(row["n"]) if row else 0
 
 
 def publish(settings: Settings, build_id: str) -> None:
@@ -215,7 +186,7 @@ def undo(settings: Settings, *, by: str, why: str) -> str:
         UsageError: there is no earlier set of marts, or it was itself taken back.
     """
     with connect(settings) as connection, exclusive(connection, _LOCK):
-        now, before = _build_in(connection, CURRENT), _build_in(connection, PREVIOUS)
+        now, before = schemas.comment_on(connection, CURRENT), schemas.comment_on(connection, PREVIOUS)
         if now is None or before is None or state(connection, before) != "superseded":
             raise UsageError(
                 "there are no earlier marts to go back to: only the last publish can be undone; `tidegate marts build` "
@@ -235,7 +206,7 @@ def _swap_in(
     First the window is opened on both, still showing the present one; then one transaction changes what it shows.
     """
     swap = window.swap_number(connection) + 1
-    current = CURRENT if window.schema_exists(connection, CURRENT) else None
+    current = CURRENT if schemas.exists(connection, CURRENT) else None
     connection.commit()
     with connection.transaction():
         window.open_on(connection, swap, current, schema)
@@ -255,10 +226,10 @@ def _swap_in(
 
 
 def _rotate(connection: Connection, schema: str) -> None:
-    window.rename_schema(connection, schema, "marts_arriving")
+    schemas.rename(connection, schema, "marts_arriving")
     for old, new in ((PREVIOUS, NEXT), (CURRENT, PREVIOUS), ("marts_arriving", CURRENT)):
-        if window.schema_exists(connection, old):
-            window.rename_schema(connection, old, new)
+        if schemas.exists(connection, old):
+            schemas.rename(connection, old, new)
 
 
 def _code(settings: Settings) -> str:

@@ -123,5 +123,10 @@ def comment(connection: Connection, view: sql.Composed, comments: Sequence[dict[
 def grant(connection: Connection, view: sql.Composed, grants: Sequence[dict[str, Any]]) -> None:
     """Grant on a view what was granted."""
     for granted in grants:
-        who = sql.SQL("PUBLIC") if granted["grantee"] is None else sql.Identifier(granted["grantee"])
-        connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(sql.SQL(granted["privilege"]), view, who))
+        what, who = sql.SQL(granted["privilege"]), grantee(granted["grantee"])
+        connection.execute(sql.SQL("GRANT {} ON {} TO {}").format(what, view, who))
+
+
+def grantee(role: str | None) -> sql.Composable:
+    """Return whom a GRANT names: a role, or everybody (None)."""
+    return sql.SQL("PUBLIC") if role is None else sql.Identifier(role)

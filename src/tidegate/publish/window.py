@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 
 from psycopg import sql
 
 from tidegate.errors import BusyError
-from tidegate.publish import views
-from tidegate.stores.postgres import Connection, impatient, table
+from tidegate.publish import schemas, views
+from tidegate.publish.schemas import Column
+from tidegate.stores.postgres import Connection, impatient, number, table
 
 WINDOW, _OPENING, _LEAVING = "marts", "marts_opening", "marts_leaving_"
 #: How long the removal of what nobody should use any more waits for those who still do.
@@ -25,24 +25,14 @@ _COURTESY = "100ms"
 _MOMENT = 2.0
 
 
-@dataclass(frozen=True)
-class _Column:
-    name: str
-    type: str
-
-
 def swap_number(connection: Connection) -> int:
     """Return the number of the newest swap; 0 before the first."""
-    row = connection.execute("SELECT coalesce(max(swap_id), 0) AS n FROM ops.marts_swap").fetchone()
-    return int(row["n"]) if row else 0
+    return number(connection, "SELECT coalesce(max(swap_id), 0) FROM ops.marts_swap")
 
 
 def is_open_for(connection: Connection, swap: int) -> bool:
     """Return whether the window shows what swap number `swap` asks for, and nothing is about to change it."""
-    row = connection.execute(
-        "SELECT obj_description(oid, 'pg_namespace') AS told FROM pg_namespace WHERE nspname = %s", [WINDOW]
-    ).fetchone()
-    return row is not None and row["told"] == _told(swap)
+    return schemas.comment_on(connection, WINDOW) == _told(swap)
 
 
 def open_on(connection: Connection, swap: int, before: str | None, after: str) -> None:
@@ -52,8 +42,8 @@ def open_on(connection: Connection, swap: int, before: str | None, after: str) -
     may read the new ones. Nobody is waited for: the old views step aside under another name.
     """
     connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(_OPENING)))
-    old = _columns(connection, before) if before else {}
-    for name, columns in _columns(connection, after).items():
+    old = schemas.columns(connection, before, schemas.READABLE) if before else {}
+    for name, columns in schemas.columns(connection, after, schemas.READABLE).items():
         arms = _arms(name, columns, swap, (before, old[name]) if before and name in old else None, after)
         view = table(_OPENING, name)
         connection.execute(sql.SQL("CREATE VIEW {} AS {}").format(view, sql.SQL(" UNION ALL ").join(arms)))
@@ -62,10 +52,10 @@ def open_on(connection: Connection, swap: int, before: str | None, after: str) -
             granted = views.grants_on(connection, schema, name)
             views.grant(connection, view, [one for one in granted if one["privilege"] == "SELECT"])
     _let_in(connection)
-    connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(_OPENING), sql.Literal(_told(swap))))
-    if schema_exists(connection, WINDOW):
+    schemas.comment(connection, _OPENING, _told(swap))
+    if schemas.exists(connection, WINDOW):
         _set_aside(connection, WINDOW)
-    rename_schema(connection, _OPENING, WINDOW)
+    schemas.rename(connection, _OPENING, WINDOW)
 
 
 def _let_in(connection: Connection) -> None:
@@ -79,12 +69,12 @@ def _let_in(connection: Connection) -> None:
         [WINDOW],
     ).fetchall()
     for user in users:
-        who = sql.SQL("PUBLIC") if user["rolname"] is None else sql.Identifier(user["rolname"])
+        who = views.grantee(user["rolname"])
         connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(_OPENING), who))
 
 
 def _arms(
-    name: str, columns: list[_Column], swap: int, before: tuple[str, list[_Column]] | None, after: str
+    name: str, columns: list[Column], swap: int, before: tuple[str, list[Column]] | None, after: str
 ) -> list[sql.Composed]:
     shown = sql.SQL(", ").join(sql.Identifier(column.name) for column in columns)
     if before is None:
@@ -109,22 +99,6 @@ def _arms(
     ]
 
 
-def _columns(connection: Connection, schema: str, kinds: str = "rpvm") -> dict[str, list[_Column]]:
-    rows = connection.execute(
-        """
-        SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS type
-        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        WHERE c.relnamespace = to_regnamespace(%s) AND c.relkind = ANY (%s)
-        ORDER BY c.relname, a.attnum
-        """,
-        [schema, list(kinds)],
-    ).fetchall()
-    found: dict[str, list[_Column]] = {}
-    for row in rows:
-        found.setdefault(row["relname"], []).append(_Column(row["attname"], row["type"]))
-    return found
-
-
 def settle(connection: Connection) -> None:
     """Wait a moment for statements that found names in the window of before, and may be looking up more of them.
 
@@ -133,25 +107,26 @@ def settle(connection: Connection) -> None:
     """
     deadline = time.monotonic() + _MOMENT
     while time.monotonic() < deadline:
-        row = connection.execute(
+        reading = number(
+            connection,
             """
-            SELECT count(*) AS n FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+            SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
             JOIN pg_namespace s ON s.oid = c.relnamespace JOIN pg_stat_activity a ON a.pid = l.pid
             WHERE l.locktype = 'relation' AND l.database = a.datid AND a.datname = current_database()
                 AND c.relkind = 'v' AND starts_with(s.nspname, %s)
                 AND l.pid <> pg_backend_pid() AND coalesce(a.state, 'active') = 'active'
             """,
             [_LEAVING],
-        ).fetchone()
+        )
         connection.commit()
-        if not row or not row["n"]:
+        if not reading:
             return
         time.sleep(0.01)
 
 
 def make_room(connection: Connection, schema: str) -> None:
     """Let `schema` be rebuilt without waiting for whoever still reads it: then it steps aside under another name."""
-    tables = [table(schema, name) for name in _columns(connection, schema, kinds="rp")]
+    tables = [table(schema, name) for name in schemas.columns(connection, schema, schemas.TABLES)]
     connection.commit()
     try:
         with impatient(connection, _COURTESY):
@@ -174,22 +149,12 @@ def clear_away(connection: Connection) -> None:
 
 def _set_aside(connection: Connection, schema: str) -> None:
     taken = [int(name.removeprefix(_LEAVING)) for name in _leaving(connection)]
-    rename_schema(connection, schema, f"{_LEAVING}{max(taken, default=0) + 1}")
+    schemas.rename(connection, schema, f"{_LEAVING}{max(taken, default=0) + 1}")
 
 
 def _leaving(connection: Connection) -> list[str]:
     rows = connection.execute("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", [_LEAVING]).fetchall()
     return [str(row["nspname"]) for row in rows]
-
-
-def schema_exists(connection: Connection, schema: str) -> bool:
-    """Return whether there is a schema of that name."""
-    return connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [schema]).fetchone() is not None
-
-
-def rename_schema(connection: Connection, old: str, new: str) -> None:
-    """Rename a schema; takes no lock on what stands in it."""
-    connection.execute(sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
 
 
 def _told(swap: int) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import QueryNoTemplate
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
@@ -127,6 +128,12 @@ def impatient(connection: Connection, lock_timeout: str = LOCK_TIMEOUT) -> Itera
 def table(schema: str, name: str) -> sql.Composed:
     """Return `"schema"."name"`, quoted."""
     return sql.SQL("{}.{}").format(sql.Identifier(schema), sql.Identifier(name))
+
+
+def number(connection: Connection, query: QueryNoTemplate, parameters: Sequence[Any] | None = None) -> int:
+    """Return the one whole number that a query finds; 0 where it finds none."""
+    row = connection.execute(query, parameters).fetchone()
+    return int(next(iter(row.values())) or 0) if row else 0
 
 
 def exists(connection: Connection, schema: str, name: str) -> bool:
