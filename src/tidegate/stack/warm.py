@@ -48,12 +48,14 @@ HEAVY = (
 
 def warm() -> None:
     """Import them; one that is not installed is said in the log, and tasks that need it will say more."""
-    warnings.simplefilter("ignore")
-    for module in HEAVY:
-        try:
-            importlib.import_module(module)
-        except ImportError as missing:
-            logging.getLogger(__name__).warning("tasks will import %s themselves: %s", module, missing)
+    # What they warn of when they are imported is nothing that a task has done; what tasks do, tasks are warned of.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for module in HEAVY:
+            try:
+                importlib.import_module(module)
+            except ImportError as missing:
+                logging.getLogger(__name__).warning("tasks will import %s themselves: %s", module, missing)
     from airflow.sdk import plugins_manager
 
     # Read once and kept: a reading of a DAG that looks at a file asks for them.
