@@ -5,6 +5,8 @@ What lies inside them is migrations' and Airflow's matter.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import psycopg
 from psycopg import sql
 
@@ -34,13 +36,20 @@ def ensure_database(connection: psycopg.Connection, database: str, owner: str, t
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
 
 
-def ensure_databases(server: PostgresServer, owners: dict[str, tuple[str, str]]) -> None:
-    """Make each database exist: `owners` maps its name to its owner role and that role's password."""
+def ensure_databases(
+    server: PostgresServer, owners: dict[str, tuple[str, str]], *, relaxed: Collection[str] = ()
+) -> None:
+    """Make each database exist: `owners` maps its name to its owner role and that role's password.
+
+    Those that are `relaxed` do not wait for the disk: a machine that loses its power may forget their last half
+    second, whole transactions at a time.
+    """
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         for database, (owner, password) in owners.items():
             ensure_role(connection, owner, password)
             ensure_database(connection, database, owner)
-        # A machine that loses its power may forget Airflow's last half second; steps that run twice end in the same
-        # rows. The warehouse waits for its disk.
-        connection.execute("ALTER DATABASE airflow SET synchronous_commit = off")
+        for database in relaxed:
+            connection.execute(
+                sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(sql.Identifier(database))
+            )
         connection.execute("REVOKE ALL ON DATABASE postgres FROM PUBLIC")
