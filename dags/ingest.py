@@ -5,6 +5,7 @@ A new contract in `schemas/` is a new DAG; nothing is added here. Each one's man
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, get_parsing_context, task
@@ -49,8 +50,6 @@ def ingest(contract: Contract) -> None:
 @task
 def land(dataset: str) -> str:
     """Fetch the delivery, check every row by the contract, keep it as Parquet; refused rows go to quarantine."""
-    from pathlib import Path
-
     from tidegate.ingest.land import land
 
     context = get_current_context()

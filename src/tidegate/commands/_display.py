@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -50,8 +51,6 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 def print_json(found: Any) -> None:
     """Print dataclasses, mappings and lists of them as one JSON document."""
-    import json
-
     typer.echo(json.dumps(found, indent=1, ensure_ascii=False, default=_plain))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,15 +75,14 @@ def diff(
     json: bool = typer.Option(False, "--json", help="Print the comparison as JSON."),
 ) -> None:
     """Compare two versions of a contract; ends with status 1 if the change breaks consumers or producers."""
+    from tidegate.commands._display import print_json
     from tidegate.contracts.compare import compare
     from tidegate.settings import get_settings
 
     (old_path, old_text), (new_path, new_text) = (_version(get_settings(), name) for name in (old, new))
     comparison = compare(old_path, old_text, new_path, new_text)
     if json:
-        import json as format_json
-
-        typer.echo(format_json.dumps(comparison.as_dict(), indent=2))
+        print_json(comparison.as_dict())
     else:
         _show(comparison)
     if comparison.breaking:
@@ -101,8 +101,6 @@ def _show(comparison: Comparison) -> None:
 
 def _version(settings: Settings, name: str) -> tuple[Path, str]:
     """Return the path and the text of a contract that is named as a file or as REVISION:PATH."""
-    import subprocess
-
     from tidegate.contracts.document import read_text
     from tidegate.errors import UsageError
 

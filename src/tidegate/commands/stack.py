@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import time
+from collections import deque
 from typing import Annotated
 
 import typer
@@ -35,15 +38,13 @@ def down() -> None:
 
 def status(as_json: bool = typer.Option(False, "--json", help="For programs: one JSON object.")) -> None:
     """Show each server's state, address, pid and version."""
-    import json
-    from dataclasses import asdict
-
+    from tidegate.commands._display import print_json
     from tidegate.settings import get_settings
     from tidegate.stack.status import look
 
     found = look(get_settings())
     if as_json:
-        typer.echo(json.dumps(asdict(found), indent=2))
+        print_json(found)
         return
     for name, service in found.services.items():
         pid = f"pid {service.pid}" if service.pid else ""
@@ -57,9 +58,6 @@ def logs(
     lines: int = typer.Option(100, "--lines", "-n", min=0, help="How many of the last lines to print first."),
 ) -> None:
     """Print the end of a server's log."""
-    import time
-    from collections import deque
-
     from tidegate.errors import StackError
     from tidegate.settings import get_settings
     from tidegate.stack.home import Home
@@ -90,8 +88,6 @@ def psql(
 
 def env() -> None:
     """Print what a shell needs: `eval "$(tidegate env)"`; it holds passwords."""
-    import shlex
-
     from tidegate.settings import get_settings
     from tidegate.stack.shell import shell_environment
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,8 +144,6 @@ def keep(settings: Settings, contract: Contract, partition: str, batch_id: str, 
 
 
 def _move(source: Path, target: Path) -> None:
-    import shutil
-
     shutil.move(source, target)
     with target.open("rb") as written:
         os.fsync(written.fileno())
