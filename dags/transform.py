@@ -26,7 +26,7 @@ def transform(name: str) -> None:
     @dag(
         dag_id=PREFIX + name,
         description=contract.title,
-        schedule=schedule.on_any(list(found.inputs)),
+        schedule=schedule.on_any(*map(schedule.asset_of, found.inputs)),
         doc_md=manual.of_transform(contract, found.inputs, found.doc),
         tags=["transform", contract.schema, "spark"],
         # The second run of two finds everything made and ends at once.

@@ -24,16 +24,15 @@ import os
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Asset, dag, task
+from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from dags.wiring.policy import policy
-from dags.wiring.schedule import on_any
+from dags.wiring.schedule import MARTS, asset_of, on_any
 from dags.wiring.task import at_work
 
+from tidegate.contracts.model import WHOLE
 from tidegate.settings import get_settings
 from tidegate.stack.manifest import path as manifest_path
-
-MARTS = Asset(name="marts", uri="tidegate://warehouse/marts", group="marts")
 
 
 def warehouse(manifest: Path) -> None:
@@ -44,7 +43,7 @@ def warehouse(manifest: Path) -> None:
     @dag(
         dag_id="warehouse",
         description="Marts from everything that is published",
-        schedule=on_any(sources),
+        schedule=on_any(*map(asset_of, sources)),
         doc_md=__doc__,
         tags=["warehouse", "dbt", "marts"],
         max_active_runs=1,
@@ -139,6 +138,10 @@ def publish(build_id: str) -> str:
 
     with at_work(dataset="marts", batch_id=build_id) as settings:
         marts.publish(settings, build_id)
+    event = get_current_context()["outlet_events"][MARTS]
+    event.extra = {"build_id": build_id}
+    # Also of a run that a person has started, which has no partition: who waits for the marts waits for this one.
+    event.add_partitions(WHOLE)
     return build_id
 
 

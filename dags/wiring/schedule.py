@@ -30,6 +30,10 @@ _CALENDAR = {
 }
 
 
+#: What publishing the marts updates.
+MARTS = Asset(name="marts", uri="tidegate://warehouse/marts", group="marts")
+
+
 def asset_of(dataset: str) -> Asset:
     """Return the asset that publishing a batch of `dataset` updates."""
     return Asset(name=dataset, uri=f"tidegate://warehouse/{dataset}", group="dataset")
@@ -65,8 +69,6 @@ def end_of(contract: Contract) -> datetime | None:
     return contract.partitioning.start_of(contract.partitioning.following(str(last)))
 
 
-def on_any(datasets: list[str]) -> Any:
-    """Return the schedule of what is made anew, whole, when a partition of any of `datasets` was published."""
-    return PartitionedAssetTimetable(
-        assets=AssetAny(*map(asset_of, datasets)), default_partition_mapper=FixedKeyMapper(WHOLE)
-    )
+def on_any(*assets: Asset) -> Any:
+    """Return the schedule of what is made anew, whole, when any partition of any of `assets` was published."""
+    return PartitionedAssetTimetable(assets=AssetAny(*assets), default_partition_mapper=FixedKeyMapper(WHOLE))

@@ -100,7 +100,7 @@ def test_every_contract_and_every_transform_is_a_dag(dags: dict[str, dict[str, A
     derived = {f"transform_{name}" for name in catalog.names(load_settings(project=CHECKOUT))}
     assert len(ingested) >= 5
     assert len(derived) >= 2
-    assert set(dags) == ingested | derived | {"warehouse", "upkeep_freshness"}
+    assert set(dags) == ingested | derived | {"warehouse", "upkeep_freshness", "upkeep_docs"}
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -167,6 +167,7 @@ def test_what_is_derived_waits_for_the_assets_that_it_reads(dags: dict[str, dict
     assert awaited("transform_aircraft_leg") == {"flights"}
     assert awaited("transform_flight_weather") == {"flights", "weather"}
     assert awaited("warehouse") == set(contracts())
+    assert "tidegate://warehouse/marts" in json.dumps(dags["upkeep_docs"]["serialized"]["timetable"])
 
 
 def test_publishing_alone_updates_the_asset_of_its_dataset(dags: dict[str, dict[str, Any]]) -> None:
@@ -194,6 +195,10 @@ def test_each_model_is_a_task_before_the_marts_are_judged(dags: dict[str, dict[s
     assert models <= set(dependents)
     assert "publish" in dependents["judge"]
     assert [name for name in models if not dependents[name]] == []
+
+
+def test_the_report_is_written_when_there_is_something_to_link_to(dags: dict[str, dict[str, Any]]) -> None:
+    assert dags["upkeep_docs"]["dependents"] == {"data_docs": ["report"], "dbt_docs": ["report"], "report": []}
 
 
 def test_no_secret_is_in_what_airflow_keeps_of_a_dag(files: dict[str, dict[str, Any]]) -> None:

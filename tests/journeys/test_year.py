@@ -74,6 +74,7 @@ def test_without_a_terminal_a_run_tells_its_steps_and_a_summary_in_plain_lines(
     assert f"airflow   {whole.settings.airflow_url} as admin" in told
     report = Path(re.findall(r"^report +(\S+)$", told, re.MULTILINE)[0])
     assert "flights" in report.read_text()
+    assert "docs      Data Docs and dbt docs follow in the background" in told
 
 
 def test_every_model_is_a_task_named_like_it_in_a_group_named_like_its_folder(
@@ -90,7 +91,7 @@ def test_every_model_is_a_task_named_like_it_in_a_group_named_like_its_folder(
 
 
 def test_what_tasks_hand_on_is_small_and_can_be_read(whole: Whole, first: subprocess.CompletedProcess[str]) -> None:
-    ours = "dag_id LIKE 'ingest_%' OR dag_id LIKE 'transform_%' OR task_id NOT LIKE 'dbt.%'"
+    ours = "dag_id NOT LIKE 'upkeep_%' AND task_id NOT LIKE 'dbt.%'"
     handed = whole.rows(f"SELECT dag_id, task_id, key, value #>> '{{}}' AS value FROM xcom WHERE {ours}", of="airflow")
     assert {row["key"] for row in handed} == {"return_value", "verdicts"}
     assert [row for row in handed if row["key"] == "return_value" and not re.fullmatch(r"\w{16}", row["value"])] == []
@@ -109,6 +110,25 @@ def test_the_assets_name_the_partition_and_the_batch(whole: Whole, first: subpro
         batch = batches[event["partition_key"]]
         assert event["extra"]["batch_id"] == batch["batch_id"]
         assert event["extra"]["rows"] == batch["accepted_count"]
+
+
+def test_docs_follow_the_marts_and_the_report_links_to_them(
+    whole: Whole, first: subprocess.CompletedProcess[str]
+) -> None:
+    eventually(
+        lambda: whole.rows("SELECT 1 FROM dag_run WHERE dag_id = 'upkeep_docs' AND state = 'success'", of="airflow")
+    )
+    page = (whole.home / "report/index.html").read_text()
+    assert {site: f'href="../docs/{site}/index.html"' in page for site in ("expectations", "dbt")} == {
+        "expectations": True, "dbt": True,
+    }  # fmt: skip
+    assert "flights 2013-02" in (whole.home / "docs/expectations/index.html").read_text()
+    catalog = json.loads((whole.home / "dbt/docs/catalog.json").read_text())
+    tables = {(node["metadata"]["schema"], node["metadata"]["name"]) for node in catalog["nodes"].values()}
+    # Those that readers see, not the candidates that they were.
+    assert {(schema, name) for schema, name in tables if name.startswith("mart_")} == {
+        ("marts", path.stem) for path in (whole.project / "models/marts").glob("mart_*.sql")
+    }
 
 
 def test_a_second_run_changes_nothing(whole: Whole, first: subprocess.CompletedProcess[str]) -> None:

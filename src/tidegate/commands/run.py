@@ -25,7 +25,7 @@ def run(
 ) -> None:
     """Start the stack, take everything that waits in the inbox through it, and say what came of it."""
     from tidegate.errors import TerminalError
-    from tidegate.observe import report, summary
+    from tidegate.observe import dbt_docs, report, summary
     from tidegate.settings import get_settings
 
     try:
@@ -41,6 +41,8 @@ def run(
     page = report.build(settings)
     typer.echo("\n".join(summary.lines(told)))
     typer.echo(f"report    {page}")
+    if not dbt_docs.folder(settings).exists():
+        typer.echo("docs      Data Docs and dbt docs follow in the background; the report will link to them")
     typer.echo(
         f"airflow   {settings.airflow_url} as {settings.airflow_username}; "
         "`tidegate env | grep AIRFLOW_PASSWORD` shows the password"
@@ -55,7 +57,7 @@ def _through_airflow(settings: Settings, *, with_demo: bool) -> tuple[Settings, 
     from tidegate.run.airflow import session
     from tidegate.run.due import due
     from tidegate.run.progress import progress
-    from tidegate.run.year import INGEST, TRANSFORM, UPKEEP, WAREHOUSE, Year
+    from tidegate.run.year import DOCS, FRESHNESS, INGEST, TRANSFORM, WAREHOUSE, Year
     from tidegate.stack import lifecycle
     from tidegate.transforms import catalog
 
@@ -69,10 +71,11 @@ def _through_airflow(settings: Settings, *, with_demo: bool) -> tuple[Settings, 
         waiting = due(settings)
         with session(settings) as airflow:
             transforms = [TRANSFORM + name for name in catalog.names(settings)]
-            airflow.wait_for([*(INGEST + item.contract.dataset for item in waiting), *transforms, WAREHOUSE, UPKEEP])
+            deliveries = [INGEST + item.contract.dataset for item in waiting]
+            airflow.wait_for([*deliveries, *transforms, WAREHOUSE, DOCS, FRESHNESS])
             year = Year(settings, airflow, shown)
             year.ingest(waiting)
             year.transform()
             year.build_marts()
-            airflow.wake(UPKEEP)
+            airflow.wake(FRESHNESS)
     return settings, year.troubles

@@ -22,8 +22,10 @@ from tidegate.transforms import catalog
 from tidegate.transforms.derive import inputs_of, is_made
 
 INGEST, TRANSFORM, WAREHOUSE = "ingest_", "transform_", "warehouse"
+#: Follows the marts, in the background.
+DOCS = "upkeep_docs"
 #: Watches from now on, on its own schedule.
-UPKEEP = "upkeep_freshness"
+FRESHNESS = "upkeep_freshness"
 #: Partitions of one dataset at once; the DAG's own limit is not lower.
 AT_ONCE = 2
 _PULSE = 0.8
@@ -74,6 +76,8 @@ class Year:
     def build_marts(self) -> None:
         """Build, judge and publish the marts, if what they are made of has changed."""
         self.airflow.wake(WAREHOUSE)
+        # Before there is an event: one that finds a DAG asleep does not wait for it.
+        self.airflow.wake(DOCS)
         build_id = marts.prepare(self.settings)
         if marts.is_published(self.settings, build_id):
             return
