@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -53,7 +55,21 @@ def test_the_verdict_stands_in_the_ledger_with_the_contracts_promise(
         ("airlines-1", "PASS", "at most 396 days ago"),
         ("airports-1", "WARN", "at most 396 days ago"),
     ]
-    assert judged["airports"].verdict.target_source == "schemas/airports.odcs.yaml"
+    name, _, line = judged["airports"].verdict.target_source.partition(":")
+    promise = (settings.project / name).read_text().splitlines()[int(line) - 1]
+    assert (name, promise.strip()) == ("schemas/airports.odcs.yaml", "- property: latency")
+
+
+def test_the_verdicts_of_a_run_rest_on_one_file_that_says_what_was_measured(
+    settings: Settings, judged: dict[str, freshness.Judged]
+) -> None:
+    (sha256,) = {found.verdict.evidence_sha256 for found in judged.values()}
+    assert settings.warehouse_url
+    with psycopg.connect(settings.warehouse_url.get_secret_value()) as connection:
+        ((found, path, figures),) = connection.execute("SELECT evidence_sha256, path, figures FROM ops.evidence")
+    assert found == sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    assert {name: figures[name]["status"] for name in judged} == {"airlines": "pass", "airports": "warn"}
+    assert figures["airports"]["published_at"].startswith("2020-01-02 00:00:00")
 
 
 def test_a_stale_dataset_is_news_once(settings: Settings, judged: dict[str, freshness.Judged]) -> None:
@@ -65,5 +81,5 @@ def test_the_message_says_since_when_and_what_was_promised(judged: dict[str, fre
     told = alerts.stale({"airports": judged["airports"].verdict})
     assert told.startswith(
         "STALE: airports: last published 2020-01-02 00:00 UTC, expected at most 396 days ago "
-        "(schemas/airports.odcs.yaml)"
+        "(schemas/airports.odcs.yaml:30)"
     )

@@ -167,6 +167,7 @@ class Contract:
     retention: str | None
     line: int
     key_line: int = 1
+    freshness_line: int = 1
     frequency: timedelta | None = None
     """How long after one delivery the next one comes at the latest; None for what is made, not delivered."""
     title: str = ""

@@ -134,6 +134,7 @@ class _Reader:
         if not isinstance(share, int | float) or not 0 <= share <= 1:
             raise self.refuse(["customProperties"], f"maxRefusedShare must be from 0 to 1, found {share!r}")
         sla = {item["property"]: item for item in document.get("slaProperties") or []}
+        latency = sla.get("latency") or sla.get("freshness")
         return Contract(
             dataset=dataset,
             version=str(document["version"]),
@@ -148,7 +149,7 @@ class _Reader:
             partitioning=self.partitioning(properties, columns),
             sources=tuple(self.source(s, i) for i, s in enumerate(document.get("servers") or [])),
             max_refused_share=float(share),
-            freshness=self.duration(sla.get("latency") or sla.get("freshness"), _UNITS),
+            freshness=self.duration(latency, _UNITS),
             frequency=self.duration(sla.get("frequency"), _PERIODS),
             retention=" ".join(str(sla["retention"].get(k, "")) for k in ("value", "unit"))
             if "retention" in sla
@@ -157,6 +158,7 @@ class _Reader:
             about={part: str(about[part]).strip() for part in ABOUT if about.get(part)},
             line=self.line(["customProperties"]),
             key_line=next((c.line for c in columns if keyed and c.name == keyed[0][1]), 1),
+            freshness_line=self.line(["slaProperties", document["slaProperties"].index(latency)]) if latency else 1,
         )
 
     def column(self, prop: Mapping[str, Any], where: list[str | int]) -> Column:

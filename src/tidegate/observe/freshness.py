@@ -6,6 +6,8 @@ A deadline watches a run that is under way; this notices the delivery that never
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from tidegate import dbt
 from tidegate.contracts import load_all
@@ -13,9 +15,10 @@ from tidegate.contracts.dbt_sources import longest_silence
 from tidegate.contracts.lineage import Lineage
 from tidegate.contracts.model import in_words
 from tidegate.gates import ledger
-from tidegate.gates.verdict import Decision, Verdict
+from tidegate.gates.ledger import Batch
+from tidegate.gates.verdict import Decision, Evidence, Verdict, evidence_folder
 from tidegate.settings import Settings
-from tidegate.stores.postgres import connect
+from tidegate.stores.postgres import Connection, connect
 
 GATE = "freshness"
 _DECISION: dict[str, Decision] = {"pass": "PASS", "warn": "WARN", "error": "FAIL"}
@@ -47,7 +50,9 @@ def judge(settings: Settings) -> list[Judged]:
     statuses = dbt.freshness(settings)
     contracts, lineage = load_all(settings), Lineage(settings.project)
     by_name = {contract.dataset: contract for contract in contracts}
-    judged = []
+    now = datetime.now(UTC)
+    found: list[tuple[Batch, Verdict]] = []
+    figures: dict[str, Any] = {"measured_at": now}
     with connect(settings) as connection:
         for contract in contracts:
             promised = longest_silence(contract, by_name, lineage)
@@ -56,16 +61,30 @@ def judge(settings: Settings) -> list[Judged]:
             if promised is None or not published or status is None:
                 continue
             newest = max(published, key=lambda batch: str(batch.published_at))
-            before = [v.verdict for v in ledger.verdicts_of(connection, newest.batch_id) if v.gate == GATE]
+            figures[contract.dataset] = {
+                "batch": newest.batch_id,
+                "published_at": newest.published_at,
+                "longest_silence": promised,
+                "status": status,
+            }
             verdict = Verdict(
                 gate=GATE,
                 rule=f"{contract.dataset} is as new as promised",
                 verdict=_DECISION.get(status, "FAIL"),
                 value=f"last published {newest.published_at:%Y-%m-%d %H:%M} UTC",
                 target=f"at most {in_words(promised)} ago",
-                target_source=contract.reference,
+                target_source=f"{contract.reference}:{contract.freshness_line}",
                 rule_set_version=contract.version,
             )
-            ledger.record_verdicts(connection, newest.batch_id, contract.dataset, newest.partition, [verdict])
-            judged.append(Judged(contract.dataset, verdict, verdict.verdict not in before))
-    return judged
+            found.append((newest, verdict))
+        if not found:
+            return []
+        folder = evidence_folder(settings.home, GATE, f"{now:%Y-%m-%d}")
+        measured = Evidence.write(GATE, folder / f"{now:%H%M%S.%f}.json", figures, figures)
+        return [_record(connection, batch, verdict.on(measured), measured) for batch, verdict in found]
+
+
+def _record(connection: Connection, batch: Batch, verdict: Verdict, measured: Evidence) -> Judged:
+    before = [v.verdict for v in ledger.verdicts_of(connection, batch.batch_id) if v.gate == GATE]
+    ledger.record_verdicts(connection, batch.batch_id, batch.dataset, batch.partition, [verdict], [measured])
+    return Judged(batch.dataset, verdict, verdict.verdict not in before)
