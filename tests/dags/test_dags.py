@@ -24,7 +24,7 @@ SECRET = "canary-warehouse-77c1"
 #: What costs a task seconds to import, or belongs inside a task.
 HEAVY = {
     "adbc_driver_postgresql", "altair", "duckdb", "great_expectations", "pandas", "psycopg", "pyarrow", "pysail",
-    "pyspark", "dbt.cli.main", "dbt.adapters.postgres", "tidegate.gates", "tidegate.ingest", "tidegate.publish", "tidegate.stores", "transforms",
+    "pyspark", "dbt.cli.main", "dbt.adapters.postgres", "tidegate.gates", "tidegate.ingest", "tidegate.publish", "tidegate.stores.postgres", "transforms",
 }  # fmt: skip
 READ = """
 import json, sys, time
