@@ -16,11 +16,11 @@ import psycopg
 import pytest
 from tests.whole import whole
 
+from tidegate.migrate import door
 from tidegate.settings import Settings, get_settings, load_settings
 from tidegate.stack import port
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.postgres_databases import ensure_database, ensure_role
-from tidegate.stores import migrate
 
 __all__ = ["whole"]
 
@@ -77,7 +77,7 @@ def postgres(reachable_folder: Path) -> Iterator[PostgresServer]:
         with psycopg.connect(server.dsn(), autocommit=True) as connection:
             ensure_role(connection, OWNER, PASSWORD)
             ensure_database(connection, TEMPLATE, OWNER)
-        migrate.upgrade(server.dsn(TEMPLATE, OWNER, PASSWORD), CHECKOUT)
+        door.upgrade(server.dsn(TEMPLATE, OWNER, PASSWORD), CHECKOUT)
         yield server
     finally:
         server.stop()

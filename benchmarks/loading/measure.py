@@ -34,9 +34,9 @@ from tests.transforms.demo_year import land as land_year
 
 from benchmarks.machine import describe, peak_memory
 from benchmarks.stack import environment
+from tidegate.migrate import door
 from tidegate.stack import port
 from tidegate.stack.postgres import PostgresServer
-from tidegate.stores import migrate
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
@@ -192,7 +192,7 @@ def main() -> None:
                 connection.execute(f"CREATE DATABASE {name}")
                 connection.execute("CHECKPOINT")
             url = server.dsn(name)
-            migrate.upgrade(url, CHECKOUT)
+            door.upgrade(url, CHECKOUT)
             where = environment(
                 folder / f"home{number}",
                 BENCH_URL=url,

@@ -5,6 +5,8 @@ The ledger is append-mostly: rows change state, they are never deleted.
 
 from alembic import op
 
+from tidegate.migrate.aside import is_set_aside
+
 revision = "0001"
 down_revision = None
 
@@ -139,15 +141,44 @@ COMMENT ON TABLE quarantine.refused_row IS 'One row per refused line of a delive
 CREATE INDEX refused_row_open ON quarantine.refused_row (dataset, partition) WHERE state = 'open';
 """
 
+# What contracts have made lies in these schemas, with its rows: it goes aside with them.
 DOWN = """
-DROP TABLE quarantine.refused_row;
-DROP TABLE ops.table_layout, ops.marts_build, ops.decision, ops.verdict, ops.evidence, ops.step, ops.batch;
-DROP SCHEMA archive, core, raw, quarantine, staging;
+CREATE SCHEMA aside_0001;
+ALTER TABLE quarantine.refused_row SET SCHEMA aside_0001;
+ALTER TABLE ops.table_layout SET SCHEMA aside_0001;
+ALTER TABLE ops.marts_build SET SCHEMA aside_0001;
+ALTER TABLE ops.decision SET SCHEMA aside_0001;
+ALTER TABLE ops.verdict SET SCHEMA aside_0001;
+ALTER TABLE ops.evidence SET SCHEMA aside_0001;
+ALTER TABLE ops.step SET SCHEMA aside_0001;
+ALTER TABLE ops.batch SET SCHEMA aside_0001;
+ALTER SCHEMA archive RENAME TO aside_0001_archive;
+ALTER SCHEMA core RENAME TO aside_0001_core;
+ALTER SCHEMA raw RENAME TO aside_0001_raw;
+ALTER SCHEMA quarantine RENAME TO aside_0001_quarantine;
+ALTER SCHEMA staging RENAME TO aside_0001_staging;
+"""
+
+AGAIN = """
+ALTER SCHEMA aside_0001_staging RENAME TO staging;
+ALTER SCHEMA aside_0001_quarantine RENAME TO quarantine;
+ALTER SCHEMA aside_0001_raw RENAME TO raw;
+ALTER SCHEMA aside_0001_core RENAME TO core;
+ALTER SCHEMA aside_0001_archive RENAME TO archive;
+ALTER TABLE aside_0001.batch SET SCHEMA ops;
+ALTER TABLE aside_0001.step SET SCHEMA ops;
+ALTER TABLE aside_0001.evidence SET SCHEMA ops;
+ALTER TABLE aside_0001.verdict SET SCHEMA ops;
+ALTER TABLE aside_0001.decision SET SCHEMA ops;
+ALTER TABLE aside_0001.marts_build SET SCHEMA ops;
+ALTER TABLE aside_0001.table_layout SET SCHEMA ops;
+ALTER TABLE aside_0001.refused_row SET SCHEMA quarantine;
+DROP SCHEMA aside_0001;
 """
 
 
 def upgrade() -> None:
-    op.execute(UP)
+    op.execute(AGAIN if is_set_aside(revision) else UP)
 
 
 def downgrade() -> None:

@@ -6,23 +6,13 @@ the window on them.
 
 from alembic import op
 
+from tidegate.migrate.aside import is_set_aside
+
 revision = "0002"
 down_revision = "0001"
 
-UP = """
-CREATE TABLE ops.marts_swap (
-    swap_id bigint PRIMARY KEY,
-    build_id text NOT NULL REFERENCES ops.marts_build,
-    swapped_at timestamptz NOT NULL DEFAULT now()
-);
-COMMENT ON TABLE ops.marts_swap IS 'What readers see from when on: the newest row that a snapshot holds names its build.';
-
-INSERT INTO ops.marts_swap (swap_id, build_id) SELECT 1, build_id FROM ops.marts_build WHERE state = 'published';
-
-ALTER TABLE ops.marts_build DROP CONSTRAINT marts_build_state_check;
-ALTER TABLE ops.marts_build ADD CONSTRAINT marts_build_state_check
-    CHECK (state IN ('built', 'judged', 'held', 'published', 'superseded', 'undone'));
-
+# The function, and the marts behind the window.
+_WINDOW = """
 -- Volatile: the planner must not try it out.
 CREATE FUNCTION ops.outlived() RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -41,26 +31,60 @@ END
 $$;
 """
 
+_STATES = """
+ALTER TABLE ops.marts_build DROP CONSTRAINT marts_build_state_check;
+ALTER TABLE ops.marts_build ADD CONSTRAINT marts_build_state_check
+    CHECK (state IN ('built', 'judged', 'held', 'published', 'superseded', 'undone'));
+"""
+
+UP = f"""
+CREATE TABLE ops.marts_swap (
+    swap_id bigint PRIMARY KEY,
+    build_id text NOT NULL REFERENCES ops.marts_build,
+    swapped_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE ops.marts_swap IS 'What readers see from when on: the newest row that a snapshot holds names its build.';
+
+INSERT INTO ops.marts_swap (swap_id, build_id) SELECT 1, build_id FROM ops.marts_build WHERE state = 'published';
+{_STATES}{_WINDOW}"""
+
 DOWN = """
 DO $$
 BEGIN
     IF to_regnamespace('marts_current') IS NOT NULL THEN
-        DROP SCHEMA IF EXISTS marts CASCADE;
+        DROP SCHEMA IF EXISTS marts CASCADE;  -- views alone: the next build opens the window anew
         ALTER SCHEMA marts_current RENAME TO marts;
     END IF;
 END
 $$;
 DROP FUNCTION ops.outlived;
+CREATE SCHEMA aside_0002;
+CREATE TABLE aside_0002.judged AS SELECT build_id FROM ops.marts_build WHERE state = 'judged';
 UPDATE ops.marts_build SET state = 'built' WHERE state = 'judged';
 ALTER TABLE ops.marts_build DROP CONSTRAINT marts_build_state_check;
 ALTER TABLE ops.marts_build ADD CONSTRAINT marts_build_state_check
     CHECK (state IN ('built', 'held', 'published', 'superseded', 'undone'));
-DROP TABLE ops.marts_swap;
+ALTER TABLE ops.marts_swap SET SCHEMA aside_0002;
 """
+
+# Marts that were published meanwhile, without the window, are what readers see now.
+AGAIN = f"""
+ALTER TABLE aside_0002.marts_swap SET SCHEMA ops;
+INSERT INTO ops.marts_swap (swap_id, build_id)
+SELECT coalesce(max(s.swap_id), 0) + 1, b.build_id
+FROM ops.marts_build AS b LEFT JOIN ops.marts_swap AS s ON true
+WHERE b.state = 'published'
+GROUP BY b.build_id
+HAVING b.build_id IS DISTINCT FROM (SELECT build_id FROM ops.marts_swap ORDER BY swap_id DESC LIMIT 1);
+{_STATES}
+UPDATE ops.marts_build SET state = 'judged' WHERE state = 'built' AND build_id IN (SELECT build_id FROM aside_0002.judged);
+DROP TABLE aside_0002.judged;
+DROP SCHEMA aside_0002;
+{_WINDOW}"""
 
 
 def upgrade() -> None:
-    op.execute(UP)
+    op.execute(AGAIN if is_set_aside(revision) else UP)
 
 
 def downgrade() -> None:

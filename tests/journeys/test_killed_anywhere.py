@@ -15,12 +15,12 @@ import pytest
 from tests.journeys import dying
 from tests.shop import Shop, orders
 
+from tidegate.migrate import door
 from tidegate.publish import marts
 from tidegate.settings import load_settings
 from tidegate.stack import port
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.postgres_databases import ensure_database
-from tidegate.stores import migrate
 from tidegate.wave import ingest
 
 MARCH, CORRECTED = orders(1, 40), [*orders(1, 39), *orders(50, 60)]
@@ -171,7 +171,7 @@ def test_a_warehouse_killed_while_rows_are_copied_loses_nothing(
         with psycopg.connect(server.dsn(), autocommit=True) as connection:
             connection.execute("CREATE DATABASE warehouse")
         url = server.dsn("warehouse")
-        migrate.upgrade(url, Path(__file__).parents[2])
+        door.upgrade(url, Path(__file__).parents[2])
         monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", url)
         victim = Shop(load_settings(), shop.root)
         postmaster = int((folder / "postmaster.pid").read_text().splitlines()[0])

@@ -12,9 +12,9 @@ from tests.contracts.command import run
 from tests.publish.showroom import GLANCE, Showroom, crowd, look, url
 
 from tidegate.errors import HeldError, UsageError
+from tidegate.migrate import door
 from tidegate.observe import summary
 from tidegate.publish import marts, window
-from tidegate.stores import migrate
 from tidegate.stores.postgres import connect
 
 FEW, MANY = (1000, 1000, "first"), (1500, 1500, "second")
@@ -288,12 +288,12 @@ def test_a_publish_that_died_before_its_swap_is_closed_before_dbt_touches_the_ca
 def test_marts_of_before_the_window_are_found_behind_it_and_come_back_without_it(showroom: Showroom) -> None:
     """A warehouse of the revision before held the tables in `marts` itself."""
     showroom.publish("first", 1000)
-    migrate.downgrade(url(showroom.shop), CHECKOUT, "0001")
+    door.downgrade(url(showroom.shop), CHECKOUT, "0001")
     assert showroom.glance() == FEW
     assert showroom.shop.query("SELECT relkind FROM pg_class WHERE oid = 'marts.fct_flight'::regclass") == [
         {"relkind": "r"}
     ]
-    migrate.upgrade(url(showroom.shop), CHECKOUT)
+    door.upgrade(url(showroom.shop), CHECKOUT)
     second = showroom.furnish("second", 1500)
     assert showroom.glance() == FEW
     marts.judge(showroom.shop.settings, second)

@@ -6,15 +6,18 @@ What may change is decided in `contracts.evolution`; here it is read from the wa
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
+from psycopg import sql
 
 from tidegate.contracts import Contract, ddl
 from tidegate.contracts.evolution import Breach, Layout, Shape, Step, plan
 from tidegate.contracts.lineage import Lineage
 from tidegate.contracts.model import LINEAGE_COLUMNS, version_number
 from tidegate.errors import ContractError
+from tidegate.migrate import door
 from tidegate.publish import views
 from tidegate.stores.postgres import Connection, table
 
@@ -47,22 +50,20 @@ def ensure(connection: Connection, contract: Contract) -> list[Step]:
     waiting = pending(connection, contract)
     if waiting is not None and waiting.done(contract):
         return []
+    door.share(connection)
     # Two batches of one dataset may be published at once; the second finds the work done.
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"layout of {contract.dataset}"])
     waiting = pending(connection, contract)
     if waiting is None:
-        connection.execute(ddl.published_table(contract))
-        _record(connection, contract)
+        _take(connection, contract, [ddl.published_table(contract)])
         return []
     if waiting.done(contract):
         return []
     require_possible(contract, waiting)
     target = table(contract.schema, contract.table)
+    changes = [step.ddl(target) for step in waiting.steps]
     with views.out_of_the_way(connection, contract, [s for s in waiting.steps if s.kind == "widen"]):
-        for step in waiting.steps:
-            connection.execute(step.ddl(target))
-    connection.execute(ddl.comments(contract))
-    _record(connection, contract)
+        _take(connection, contract, [*changes, ddl.comments(contract)])
     for step in waiting.steps:
         log.info("table evolved", dataset=contract.dataset, version=contract.version, step=str(step))
     return list(waiting.steps)
@@ -187,7 +188,10 @@ def _line(contract: Contract, breach: Breach) -> int:
     return next((lines[name] for name in breach.columns if name in lines), contract.key_line)
 
 
-def _record(connection: Connection, contract: Contract) -> None:
+def _take(connection: Connection, contract: Contract, changes: Sequence[sql.Composed]) -> None:
+    """Make the changes and write them down: as the layout that the table has now, and in the log of all changes."""
+    for change in changes:
+        connection.execute(change)
     wanted = Layout.of(contract)
     columns = [{"name": n, "type": s.type, "required": s.required} for n, s in wanted.columns.items()]
     connection.execute(
@@ -202,3 +206,5 @@ def _record(connection: Connection, contract: Contract) -> None:
             json.dumps({"key": list(wanted.key), "partition": wanted.partition}),
         ],
     )  # fmt: skip
+    statements = ";\n".join(change.as_string(connection) for change in changes)
+    door.record(connection, f"{contract.dataset} {contract.version}", statements)

@@ -29,7 +29,7 @@ def prepare(settings: Settings) -> None:
     The administrator's connection comes from PGHOST, PGUSER and PGPASSWORD. Calling it again changes nothing.
     Raises StackError when an address or the password is not set.
     """
-    from tidegate.stores import migrate
+    from tidegate.migrate import door
 
     given = (settings.warehouse_url, settings.airflow_database_url, settings.airflow_password)
     if None in given:
@@ -39,7 +39,7 @@ def prepare(settings: Settings) -> None:
         )
     warehouse, database, password = (value.get_secret_value() for value in given if value)
     _make_databases(warehouse, database)
-    migrate.upgrade(warehouse, settings.project)
+    door.upgrade(warehouse, settings.project)
     file = passwords_file(settings)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(file, json.dumps({settings.airflow_username: password}) + "\n")

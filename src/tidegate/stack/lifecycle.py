@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tidegate.errors import StackError
+from tidegate.migrate import door
 from tidegate.settings import Settings
 from tidegate.stack import addresses, airflow, manifest, port, sail, warehouse
 from tidegate.stack.airflow_environment import airflow_environment, passwords, passwords_file
@@ -15,7 +16,6 @@ from tidegate.stack.port import LOOPBACK
 from tidegate.stack.process import Process, inherited, tail
 from tidegate.stack.secret import Secrets
 from tidegate.stack.supervisor import Supervisor
-from tidegate.stores import migrate
 
 SAIL, API = "sail", "airflow-api-server"
 BASE_PORTS = {API: 8080, SAIL: 15002}
@@ -79,7 +79,7 @@ def up(settings: Settings, say: Say) -> Settings:
         if here.spark:
             _start_sail(supervisor)
         # Its tables exist before anything runs that may want them, also in a warehouse of one's own.
-        migrate.upgrade(addresses.plain(settings.warehouse_url) or "", settings.project)
+        door.upgrade(addresses.plain(settings.warehouse_url) or "", settings.project)
         if here.airflow:
             with manifest.renewed(settings):
                 _start_airflow(settings, supervisor)

@@ -1,0 +1,44 @@
+"""A dump of the warehouse's rows and schema to one file, with PostgreSQL's own program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tidegate.errors import StackError, UnavailableError
+from tidegate.settings import Settings
+from tidegate.stack import postgres_binaries
+from tidegate.stores.postgres import libpq_environment
+
+
+def before(settings: Settings, revision: str) -> Path:
+    """Dump the warehouse before migration `revision`; return the file, which `pg_restore` reads.
+
+    Raises:
+        UnavailableError: the dump failed; its words are in the message.
+    """
+    folder = settings.home / "backups"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    taken = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    path = folder / f"before-{revision}-{taken}.dump"
+    partial = path.with_suffix(".partial")
+    done = run(settings, "pg_dump", "--format=custom", f"--file={partial}")
+    if done.returncode != 0:
+        partial.unlink(missing_ok=True)
+        raise UnavailableError(
+            f"no dump could be taken before migration {revision}, so it was not run: {done.stderr.strip()}"
+        )
+    partial.replace(path)
+    return path
+
+
+def run(settings: Settings, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of PostgreSQL's client programs on the warehouse; its password travels in the environment."""
+    folders = [found.folder for found in postgres_binaries.all_of(settings.postgres_bin)]
+    path = next((folder / program for folder in folders if os.access(folder / program, os.X_OK)), None)
+    if path is None:
+        raise StackError(f"no `{program}` on this machine: install PostgreSQL's client programs")
+    environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", **libpq_environment(settings)}
+    return subprocess.run([path, *arguments], env=environment, capture_output=True, text=True, check=False, umask=0o077)
