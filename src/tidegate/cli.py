@@ -6,6 +6,7 @@ A command lives in a module of `tidegate.commands` with a function `register(app
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 
@@ -13,6 +14,7 @@ import typer
 
 from tidegate import commands
 from tidegate.errors import TidegateError
+from tidegate.settings import aws_variables
 
 
 def build() -> typer.Typer:
@@ -42,6 +44,8 @@ def build() -> typer.Typer:
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and exit: 0 done, 1 failed with a sentence on stderr, 2 a command line that cannot be read."""
     words = sys.argv[1:] if arguments is None else arguments
+    # Clients of S3 read the environment and nothing else; so do the servers that this process starts.
+    os.environ.update(aws_variables())
     try:
         build()(args=words, prog_name="tidegate")
     except TidegateError as error:

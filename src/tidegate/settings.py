@@ -97,6 +97,14 @@ class Settings(BaseSettings):
         return (self.landing_url or (self.home / "landing").as_uri()).rstrip("/")
 
 
+def aws_variables() -> dict[str, str]:
+    """Return the AWS_… lines of `.env`, by which clients find an S3 store; what the environment has is not among them."""
+    found = dotenv_values(_project_root() / ".env")
+    return {
+        name: value for name, value in found.items() if name.startswith("AWS_") and value and name not in os.environ
+    }
+
+
 def _refuse_unknown(source: str, names: list[str]) -> None:
     """Refuse a TIDEGATE_ variable that no knob has: a misspelt one would be ignored in silence."""
     known = {PREFIX + field.upper() for field in Settings.model_fields}

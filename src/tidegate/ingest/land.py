@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -23,10 +22,8 @@ from tidegate.ingest.sift import Sifted, partitions, sift
 from tidegate.ingest.sources import fetch
 from tidegate.ingest.spool import spool
 from tidegate.settings import Settings
+from tidegate.stores import objects
 from tidegate.stores.postgres import connect, exclusive
-
-if TYPE_CHECKING:
-    from upath import UPath
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +38,7 @@ def land(settings: Settings, contract: Contract, partition: str | None = None, f
         SourceError: there is no delivery, or it cannot hold this dataset.
         BusyError: another process is landing the same batch.
         UnavailableError: the warehouse, the landing area or the disk cannot be used at the moment.
+        TerminalError: the landing area refuses the file.
     """
     source = contract.sources[0] if contract.sources else None
     try:
@@ -125,21 +123,16 @@ def _only_partition(
 
 def keep(settings: Settings, contract: Contract, partition: str, batch_id: str, parquet: Path) -> str:
     """Put the Parquet file where it stays; a file of that name from a run cut short is the same file."""
-    from upath import UPath
-
-    folder = UPath(settings.landing) / contract.dataset / partition
-    target: UPath = folder / f"{batch_id}.parquet"
-    if target.protocol in ("", "file"):
-        local = Path(target.path)
+    target = objects.place(settings.landing) / contract.dataset / partition / f"{batch_id}.parquet"
+    local = objects.local(target)
+    if local is None:
+        objects.put(parquet, str(target))
+    else:
         local.parent.mkdir(parents=True, exist_ok=True)
         partial = local.with_suffix(".partial")
         _move(parquet, partial)
         partial.chmod(0o444)
         partial.replace(local)
-    else:
-        with parquet.open("rb") as ours, target.open("wb") as theirs:
-            while chunk := ours.read(1 << 20):
-                theirs.write(chunk)
     return str(target)
 
 

@@ -24,6 +24,7 @@ from tidegate.ingest.sheet import Repaired
 from tidegate.ingest.sift import Refused, Sifted, sift
 from tidegate.ingest.spool import spool
 from tidegate.settings import Settings
+from tidegate.stores import objects
 from tidegate.stores.postgres import Connection, connect, exclusive
 
 log = structlog.get_logger(__name__)
@@ -169,10 +170,9 @@ class _Step:
         """Bring the base batch's Parquet file here, with the columns that its contract did not have yet."""
         import pyarrow as pa
         import pyarrow.parquet as pq
-        from upath import UPath
 
         target = folder / "base.parquet"
-        with UPath(base.landing_url).open("rb") as stream:
+        with objects.opened(base.landing_url) as stream:
             landed = pq.ParquetFile(stream)
             names = landed.schema_arrow.names
             new = [c.name for c in self.contract.columns if c.name not in names and not c.required]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import structlog
 from psycopg import sql
@@ -15,6 +13,7 @@ from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Evidence, Verdict, evidence_folder
 from tidegate.settings import Settings
+from tidegate.stores import objects
 from tidegate.stores.postgres import Connection, connect, exclusive, table
 
 log = structlog.get_logger(__name__)
@@ -87,7 +86,7 @@ def _reconcile(
 def _copy(settings: Settings, batch: Batch) -> int:
     import pyarrow.parquet as pq
 
-    with _open(batch.landing_url) as stream:
+    with objects.opened(batch.landing_url) as stream:
         metadata = pq.ParquetFile(stream).metadata
     groups = list(range(metadata.num_row_groups))
     streams = _STREAMS if metadata.num_rows >= _PARALLEL_FROM else 1
@@ -103,7 +102,7 @@ def _copy_groups(settings: Settings, batch: Batch, groups: list[int]) -> int:
     from pgpq import ArrowToPostgresBinaryEncoder
 
     copy = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)")
-    with _open(batch.landing_url) as stream, connect(settings) as connection, connection.cursor() as cursor:
+    with objects.opened(batch.landing_url) as stream, connect(settings) as connection, connection.cursor() as cursor:
         parquet = pq.ParquetFile(stream)
         columns = sql.SQL(", ").join(map(sql.Identifier, parquet.schema_arrow.names))
         encoder = ArrowToPostgresBinaryEncoder(parquet.schema_arrow)
@@ -125,15 +124,3 @@ def _copy_groups(settings: Settings, batch: Batch, groups: list[int]) -> int:
 
 def _said(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _open(url: str) -> Any:
-    from upath import UPath
-
-    path = UPath(url)
-    if path.protocol in ("", "file"):
-        # A memory map spares the copy through Python's buffers.
-        import pyarrow as pa
-
-        return pa.memory_map(str(Path(path.path)))
-    return path.open("rb")

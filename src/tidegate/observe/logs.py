@@ -7,6 +7,7 @@ module's own matter.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager
@@ -77,6 +78,8 @@ def _secrets(settings: Settings) -> Iterator[str]:
             yield text
             if "://" in text and (password := urlsplit(text).password):
                 yield password
+    # Who may write into the landing area, as clients of S3 read it.
+    yield from filter(None, map(os.environ.get, ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")))
 
 
 def _hide(value: Any, hidden: list[str]) -> Any:

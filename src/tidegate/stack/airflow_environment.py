@@ -162,5 +162,7 @@ _DAG_PROCESSOR = {
 
 
 def _from_dotenv(file: Path) -> dict[str, str]:
-    """Return the connections, variables and options for Airflow that the user wrote into `.env`."""
-    return {name: value for name, value in dotenv_values(file).items() if name.startswith("AIRFLOW_") and value}
+    """Return the connections, variables and options for Airflow that the user wrote into `.env`, and how S3 is reached."""
+    return {
+        name: value for name, value in dotenv_values(file).items() if name.startswith(("AIRFLOW_", "AWS_")) and value
+    }

@@ -24,9 +24,9 @@ def command(port: int) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the server's environment: what a process needs, and none of the platform's secrets."""
-    kept = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "AWS_PROFILE", "AWS_ENDPOINT_URL")
-    return {name: os.environ[name] for name in kept if name in os.environ}
+    """Return the server's environment: what a process needs and how S3 is reached; no other of the platform's secrets."""
+    kept = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
+    return {name: value for name, value in os.environ.items() if name in kept or name.startswith("AWS_")}
 
 
 def running_version() -> str:

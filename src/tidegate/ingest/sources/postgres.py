@@ -23,6 +23,7 @@ from tidegate.ingest.check import partition_parts
 from tidegate.ingest.delivery import DeliveredFile, Delivery
 from tidegate.ingest.sift import open_engine
 from tidegate.settings import Settings, source_variable
+from tidegate.stores import objects
 from tidegate.stores.duckdb import identifier, literal
 from tidegate.stores.postgres import connect, without_password
 
@@ -75,10 +76,8 @@ def _published(settings: Settings, contract: Contract, source: Source, partition
 
 
 def _bring(batch: Batch, spool: Path) -> Path:
-    from upath import UPath
-
     target = spool / "published.parquet"
-    with UPath(batch.landing_url).open("rb") as theirs, target.open("wb") as ours:
+    with objects.opened(batch.landing_url) as theirs, target.open("wb") as ours:
         while chunk := theirs.read(1 << 20):
             ours.write(chunk)
     return target
