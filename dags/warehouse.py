@@ -26,6 +26,7 @@ from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
+from dags.wiring import verdicts
 from dags.wiring.policy import policy
 from dags.wiring.schedule import MARTS, asset_of, on_any
 from dags.wiring.task import at_work
@@ -99,6 +100,7 @@ def models(manifest: Path) -> Any:
             emit_datasets=False,
             group_nodes_by_folder=True,
             normalize_task_id=name_of,
+            normalize_task_display_name=name_of,
         ),
         # A model's task waits without a worker; how often it looks decides how long the marts take.
         operator_args={"pre_execute": hand_over_warehouse, "poke_interval": 2},
@@ -123,11 +125,15 @@ def hand_over_warehouse(_: Any) -> None:
 
 @task
 def judge(build_id: str) -> str:
-    """Reconcile the candidate's rows with what is published, and let every suite named after a mart judge it."""
+    """Reconcile the candidate's rows with what is published, and let every suite named after a mart judge it.
+
+    XCom `verdicts` counts what the gates said and spells out what is not a PASS.
+    """
     from tidegate.publish import marts
 
     with at_work(dataset="marts", batch_id=build_id) as settings:
         marts.judge(settings, build_id)
+        verdicts.show(settings, build_id)
     return build_id
 
 

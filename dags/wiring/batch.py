@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow.sdk import get_current_context, task, task_group
+from dags.wiring import verdicts
 from dags.wiring.schedule import asset_of
 from dags.wiring.task import at_work
 
@@ -35,7 +36,7 @@ def wave(dataset: str, landed: Any) -> Any:
         from tidegate.gates.judge import judge
 
         done = take(judge, dataset, batch_id)
-        get_current_context()["ti"].xcom_push("verdicts", verdicts(batch_id))
+        verdicts.show(get_settings(), batch_id)
         return done
 
     @task(outlets=[asset_of(dataset)])
@@ -59,19 +60,6 @@ def take(step: Step, dataset: str, batch_id: str) -> str:
     with at_work(dataset=dataset, batch_id=batch_id) as settings:
         step(settings, load(settings, dataset), batch_id)
     return batch_id
-
-
-def verdicts(batch_id: str) -> dict[str, Any]:
-    """Return what the gates said of the batch, short enough to be read in Airflow's UI."""
-    from tidegate.gates import ledger
-    from tidegate.stores.postgres import connect
-
-    with connect(get_settings()) as connection:
-        state = ledger.get_batch(connection, batch_id).state
-        found = ledger.verdicts_of(connection, batch_id)
-    told = [f"{v.verdict} {v.gate}: {v.rule}: {v.value}, expected {v.target}" for v in found if v.verdict != "PASS"]
-    counts = {kind: sum(v.verdict == kind for v in found) for kind in ("PASS", "WARN", "FAIL")}
-    return {"batch": state, **counts, "not passed": [line[:300] for line in told[:10]]}
 
 
 def announce(dataset: str, batch_id: str) -> None:
