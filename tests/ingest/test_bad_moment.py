@@ -115,7 +115,7 @@ def test_a_file_may_be_called_whatever_its_sender_likes(shop: Shop) -> None:
     name = "o'); DROP TABLE raw.orders; --*[a]{b} \x1b[31m\n.csv"
     shop.ingest(MARCH, name=name)
     assert shop.numbers() == [1, 2, 3]
-    assert shop.query("SELECT source FROM ops.batch") == [{"source": str(shop.root / "delivered" / name)}]
+    assert shop.query("SELECT source_name FROM ops.batch") == [{"source_name": str(shop.root / "delivered" / name)}]
     ended = run("ingest", "orders", "-p", "2024-04", "--file", str(shop.file("", name)))
     assert ended.exit_code == 1
     assert "\\x1b[31m" in ended.output

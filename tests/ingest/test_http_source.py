@@ -70,7 +70,7 @@ def test_a_file_is_fetched_by_its_partition_and_published(shop: Shop, web: Web) 
     assert ended.exit_code == 0, ended.output
     assert shop.numbers() == [1, 2, 3]
     assert [path for path, _ in web.asked] == ["/orders/2024-03.csv"]
-    assert shop.query("SELECT source FROM ops.batch") == [{"source": "2024-03.csv"}]
+    assert shop.query("SELECT source_name FROM ops.batch") == [{"source_name": "2024-03.csv"}]
 
 
 def test_the_format_of_a_file_without_an_ending_is_told_by_a_property(shop: Shop, web: Web) -> None:

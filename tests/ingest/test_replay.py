@@ -308,7 +308,7 @@ def test_the_commands_take_a_row_through_quarantine_and_back(shop: Shop, capsys:
     path = shop.root / "sheet.csv"
     assert tidegate("quarantine", "export", "--dataset", "orders", "--to", str(path))[0] == 0
     status, said = tidegate("quarantine", "export", "--dataset", "orders", "--to", str(path))
-    assert (status, "exists already" in said) == (2, True)
+    assert (status, "exists already" in said) == (1, True)
     edit(path, order_id="8", amount_euro="8.00")
     status, said = tidegate("quarantine", "replay", str(path), "--as", "Ada")
     assert status == 1
@@ -319,7 +319,7 @@ def test_the_commands_take_a_row_through_quarantine_and_back(shop: Shop, capsys:
     status, said = tidegate("quarantine", "replay", str(path), "--as", "Ada")
     assert (status, "1 were replayed before" in said) == (0, True)
     assert shop.numbers() == [1, 2, 3, 8, 9]
-    assert tidegate("quarantine", "export", "--dataset", "orders", "--to", str(path) + "2")[0] == 2
+    assert tidegate("quarantine", "export", "--dataset", "orders", "--to", str(path) + "2")[0] == 1
 
 
 def test_header_is_the_contracts(shop: Shop) -> None:

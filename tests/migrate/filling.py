@@ -11,7 +11,7 @@ _ROWS: dict[str, list[dict[str, Any]]] = {
     "ops.batch": [
         {
             "batch_id": name, "dataset": "orders", "partition": "2024-03", "state": state, "contract_version": "1.0.0",
-            "source": f"{name}.csv", "source_sha256": "0" * 64, "landing_url": f"/landing/{name}.parquet",
+            "source": f"{name}.csv", "source_name": f"{name}.csv", "source_sha256": "0" * 64, "landing_url": f"/landing/{name}.parquet",
             "delivered_count": 3, "accepted_count": 2, "refused_count": 1, "published_schema": "raw",
             "previous_batch_id": before,
         }

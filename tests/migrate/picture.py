@@ -17,7 +17,7 @@ def schema_of(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
     """Return columns, constraints, indexes, functions, comments, by kind; sorted, and without object numbers."""
     queries = {
         "schemas": f"SELECT nspname FROM pg_namespace WHERE {_OURS}",
-        "columns": "SELECT c.oid::regclass::text, relkind, attnum, attname, format_type(atttypid, atttypmod), attnotnull, "
+        "columns": "SELECT c.oid::regclass::text, relkind, attname, format_type(atttypid, atttypmod), attnotnull, "
         "attidentity, pg_get_expr(adbin, adrelid) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace "
         "JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped "
         f"LEFT JOIN pg_attrdef ON adrelid = c.oid AND adnum = attnum WHERE {_OURS} AND relkind IN ('r', 'p', 'v')",
@@ -29,8 +29,9 @@ def schema_of(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
         "triggers": "SELECT pg_get_triggerdef(t.oid) FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = tgrelid "
         f"JOIN pg_namespace AS n ON n.oid = relnamespace WHERE {_OURS} AND NOT tgisinternal",
         "policies": "SELECT schemaname, tablename, policyname, roles::text, cmd, qual, with_check FROM pg_policies",
-        "comments": "SELECT c.oid::regclass::text, objsubid, description FROM pg_description JOIN pg_class AS c ON "
-        f"c.oid = objoid JOIN pg_namespace AS n ON n.oid = relnamespace WHERE {_OURS}",
+        "comments": "SELECT c.oid::regclass::text, attname, description FROM pg_description JOIN pg_class AS c ON "
+        "c.oid = objoid JOIN pg_namespace AS n ON n.oid = relnamespace "
+        f"LEFT JOIN pg_attribute ON attrelid = objoid AND attnum = objsubid AND attnum > 0 WHERE {_OURS}",
         "grants": f"SELECT c.oid::regclass::text, relacl::text FROM pg_class AS c JOIN pg_namespace AS n "
         f"ON n.oid = relnamespace WHERE {_OURS} AND relacl IS NOT NULL",
     }
@@ -47,7 +48,9 @@ def rows_of(connection: psycopg.Connection[Any]) -> dict[str, list[str]]:
     return {
         f"{schema}.{name}": sorted(
             str(row)
-            for row in connection.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(schema, name))).fetchall()
+            for row in connection.execute(
+                sql.SQL("SELECT to_jsonb(t) FROM {} AS t").format(sql.Identifier(schema, name))
+            ).fetchall()
         )
         for schema, name in tables
     }

@@ -27,7 +27,9 @@ SELECT n, 'orders', n, '1.0.0', 'a.csv', 2, 'amount', 'type', 'a number', '{}' F
 @pytest.fixture
 def table(warehouse: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(warehouse, autocommit=True) as connection:
-        connection.execute("CREATE TABLE public.t AS SELECT n AS id, n::text AS word FROM generate_series(1, 5000) AS n")
+        connection.execute(
+            "CREATE TABLE public.t AS SELECT n AS id, n::text AS word FROM generate_series(1, 5000) AS n"
+        )
         yield connection
 
 

@@ -124,7 +124,7 @@ def _attach(connection: psycopg.Connection, contract: Contract, partition: str, 
         )
     )
     connection.execute(
-        "insert into ops.batch (batch_id, dataset, partition, state, contract_version, source, source_sha256,"
+        "insert into ops.batch (batch_id, dataset, partition, state, contract_version, source_name, source_sha256,"
         " landing_url, delivered_count, accepted_count, refused_count, published_schema, published_at)"
         " values (%s, %s, %s, 'published', %s, '', '', '', 0, 0, 0, %s, now())",
         (name, contract.dataset, partition, contract.version, contract.schema),

@@ -50,7 +50,7 @@ def list_(
     )
     rows = [
         (b.batch_id, b.dataset, b.partition, b.state, b.delivered_count, b.accepted_count, b.refused_count,
-         b.created_at, b.source)
+         b.created_at, b.source_name)
         for b in found
     ]  # fmt: skip
     print_table(columns, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ class Batch:
     partition: str
     state: str
     contract_version: str
-    source: str
+    source_name: str
     source_sha256: str
     landing_url: str
     delivered_count: int
@@ -46,17 +46,21 @@ class Batch:
         return f"{self.dataset[:24]}__{partition[:18]}__{self.batch_id}"
 
 
+#: Named one by one: between two migrations the table may have columns that this code does not know.
+_SELECT = f"SELECT {', '.join(field.name for field in fields(Batch))} FROM ops.batch"
+
+
 def record_batch(connection: Connection, batch: Batch) -> None:
     """Insert a landed batch."""
     connection.execute(
         """
-        INSERT INTO ops.batch (batch_id, dataset, partition, state, contract_version, source, source_sha256,
+        INSERT INTO ops.batch (batch_id, dataset, partition, state, contract_version, source_name, source_sha256,
                                landing_url, delivered_count, accepted_count, refused_count, published_schema)
         VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         ON CONFLICT (batch_id) DO NOTHING
         """,
         [
-            batch.batch_id, batch.dataset, batch.partition, batch.state, batch.contract_version, batch.source,
+            batch.batch_id, batch.dataset, batch.partition, batch.state, batch.contract_version, batch.source_name,
             batch.source_sha256, batch.landing_url, batch.delivered_count, batch.accepted_count,
             batch.refused_count, batch.published_schema,
         ],
@@ -65,7 +69,7 @@ def record_batch(connection: Connection, batch: Batch) -> None:
 
 def find_batch(connection: Connection, batch_id: str) -> Batch | None:
     """Return the batch of that id, if there is one."""
-    row = connection.execute("SELECT * FROM ops.batch WHERE batch_id = %s", [batch_id]).fetchone()
+    row = connection.execute(f"{_SELECT} WHERE batch_id = %s", [batch_id]).fetchone()
     return Batch(**row) if row else None
 
 
@@ -75,7 +79,7 @@ def get_batch(connection: Connection, batch_id: str) -> Batch:
     Raises:
         UsageError: none does, or several do.
     """
-    rows = connection.execute("SELECT * FROM ops.batch WHERE starts_with(batch_id, %s) LIMIT 2", [batch_id]).fetchall()
+    rows = connection.execute(f"{_SELECT} WHERE starts_with(batch_id, %s) LIMIT 2", [batch_id]).fetchall()
     if len(rows) != 1 or not batch_id:
         found = "several batches" if rows else "no batch"
         raise UsageError(f"{found} with id {batch_id!r}; `tidegate batch list` shows them")
@@ -85,7 +89,7 @@ def get_batch(connection: Connection, batch_id: str) -> Batch:
 def published_batch(connection: Connection, dataset: str, partition: str) -> Batch | None:
     """Return the batch that readers see for a partition."""
     row = connection.execute(
-        "SELECT * FROM ops.batch WHERE dataset = %s AND partition = %s AND state = 'published'", [dataset, partition]
+        f"{_SELECT} WHERE dataset = %s AND partition = %s AND state = 'published'", [dataset, partition]
     ).fetchone()
     return Batch(**row) if row else None
 
@@ -93,8 +97,8 @@ def published_batch(connection: Connection, dataset: str, partition: str) -> Bat
 def batches(connection: Connection, *, dataset: str | None = None, state: str | None = None) -> list[Batch]:
     """Return batches in the order of their arrival."""
     rows = connection.execute(
-        """
-        SELECT * FROM ops.batch
+        f"""
+        {_SELECT}
         WHERE (%(dataset)s::text IS NULL OR dataset = %(dataset)s) AND (%(state)s::text IS NULL OR state = %(state)s)
         ORDER BY created_at, batch_id
         """,

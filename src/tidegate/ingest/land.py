@@ -149,7 +149,7 @@ def _batch(contract: Contract, partition: str, batch_id: str, delivery: Delivery
         partition=partition,
         state="landed",
         contract_version=contract.version,
-        source=delivery.name,
+        source_name=delivery.name,
         source_sha256=delivery.sha256,
         landing_url=url,
         delivered_count=sifted.delivered,
@@ -171,7 +171,7 @@ def judge_refused(settings: Settings, contract: Contract, batch: Batch) -> tuple
         target_source=f"{contract.reference}:{contract.line}",
         rule_set_version=contract.version,
     )
-    told = ("batch_id", "source", "source_sha256", "landing_url", "delivered_count", "accepted_count", "refused_count")
+    told = ("batch_id", "source_name", "source_sha256", "landing_url", "delivered_count", "accepted_count", "refused_count")
     figures = {name: getattr(batch, name) for name in told}
     folder = evidence_folder(settings.home, batch.dataset, batch.batch_id)
     counted = Evidence.write("count", folder / "landed.json", figures, figures)

@@ -226,7 +226,7 @@ class _Step:
             partition=base.partition,
             state="landed",
             contract_version=self.contract.version,
-            source=f"{base.source}, {self.sheet}",
+            source_name=f"{base.source_name}, {self.sheet}",
             source_sha256=delivery.sha256,
             landing_url=keep(self.settings, self.contract, self.partition, batch_id, sifted.parquet),
             delivered_count=delivered,

@@ -135,7 +135,7 @@ def batches(connection: Connection) -> list[Row]:
     """Return the newest batches, those that are history too."""
     return connection.execute(
         """
-        SELECT batch_id, dataset, partition, state, source, contract_version, delivered_count, refused_count,
+        SELECT batch_id, dataset, partition, state, source_name AS source, contract_version, delivered_count, refused_count,
                created_at, published_at
         FROM ops.batch ORDER BY created_at DESC, batch_id LIMIT %s
         """,

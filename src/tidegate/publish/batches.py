@@ -75,7 +75,7 @@ def _first_refused(connection: Connection, batch: Batch) -> str:
         [batch.batch_id],
     ).fetchone()
     if row is None:
-        return f"It came as {batch.source}. "
+        return f"It came as {batch.source_name}. "
     column = f", column {row['column_name']}" if row["column_name"] else ""
     return (
         f"The first refused row is {row['source_file']}:{row['line']}{column}: expected {row['expected']} "

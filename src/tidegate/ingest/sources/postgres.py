@@ -205,7 +205,7 @@ def _joined(
     # A refused row is not among the published ones, and is read again each time; it makes no second batch.
     repeated = _increment(base.previous_batch_id, digest, (kept, ""), (read, "")).sha256 == base.source_sha256
     if repeated or not row or row[0] == 0:
-        return Delivery((_file(kept, base.source, base.source_sha256),))
+        return Delivery((_file(kept, base.source_name, base.source_sha256),))
     rest = kept.with_name("rest.parquet")
     same = " AND ".join(f"old.{identifier(name)} = new.{identifier(name)}" for name in contract.key)
     engine.execute(
