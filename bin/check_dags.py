@@ -11,8 +11,11 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Each costs a second or more, in every process that reads the file: they belong inside tasks.
-HEAVY = {"adbc_driver_postgresql", "altair", "dbt", "duckdb", "great_expectations", "pandas", "pyspark"}
+# What costs every process that reads the file a second or more, or belongs inside a task anyway.
+HEAVY = {
+    "adbc_driver_postgresql", "altair", "duckdb", "great_expectations", "pandas", "psycopg", "pyarrow", "pysail",
+    "pyspark", "dbt.cli.main", "dbt.adapters.postgres", "tidegate.gates", "tidegate.ingest", "tidegate.publish", "tidegate.stores.postgres", "transforms",
+}  # fmt: skip
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bin.check_dags import HEAVY
 from tests.whole import CHECKOUT
 
 from tidegate.contracts import Contract, load_all
@@ -21,11 +22,6 @@ from tidegate.transforms import catalog
 
 FILES = sorted(path.name for path in (CHECKOUT / "dags").glob("*.py"))
 SECRET = "canary-warehouse-77c1"
-#: What costs a task seconds to import, or belongs inside a task.
-HEAVY = {
-    "adbc_driver_postgresql", "altair", "duckdb", "great_expectations", "pandas", "psycopg", "pyarrow", "pysail",
-    "pyspark", "dbt.cli.main", "dbt.adapters.postgres", "tidegate.gates", "tidegate.ingest", "tidegate.publish", "tidegate.stores.postgres", "transforms",
-}  # fmt: skip
 READ = """
 import json, sys, time
 from airflow.sdk import DAG
