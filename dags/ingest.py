@@ -15,11 +15,11 @@ from dags.wiring.policy import policy
 from dags.wiring.task import at_work
 
 from tidegate.contracts import Contract, load
+from tidegate.contracts.lineage import INGEST
 from tidegate.contracts.read import SUFFIX, files
 from tidegate.errors import ContractError
 from tidegate.settings import get_settings
 
-PREFIX = "ingest_"
 #: Partitions of one dataset that are taken in at once; each has one task running, and a laptop has two cores.
 AT_ONCE = 2
 
@@ -31,7 +31,7 @@ def ingest(contract: Contract) -> None:
         params["partition"] = Param(None, type=["null", "string"], description="The run's partition key when empty.")
 
     @dag(
-        dag_id=PREFIX + contract.dataset,
+        dag_id=INGEST + contract.dataset,
         description=contract.title,
         schedule=schedule.by_contract(contract),
         end_date=schedule.end_of(contract),
@@ -64,7 +64,7 @@ def broken(dataset: str, error: ContractError) -> None:
     """Make a DAG that says what is wrong with a contract: an import error would stop all other datasets."""
 
     @dag(
-        dag_id=PREFIX + dataset,
+        dag_id=INGEST + dataset,
         doc_md=f"## Broken contract\n{error}",
         tags=["ingest", "broken"],
         **policy(""),
@@ -85,7 +85,7 @@ def read_contract(dataset: str) -> None:
 wanted = get_parsing_context().dag_id
 for path in files(get_settings()):
     name = path.name.removesuffix(SUFFIX)
-    if wanted in (None, PREFIX + name):
+    if wanted in (None, INGEST + name):
         try:
             found = load(get_settings(), name)
         except ContractError as error:

@@ -13,10 +13,9 @@ from dags.wiring.policy import policy
 from dags.wiring.task import at_work
 
 from tidegate.contracts import load
+from tidegate.contracts.lineage import TRANSFORM
 from tidegate.settings import get_settings
 from tidegate.transforms import catalog
-
-PREFIX = "transform_"
 
 
 def transform(name: str) -> None:
@@ -24,7 +23,7 @@ def transform(name: str) -> None:
     contract, found = load(get_settings(), name), catalog.load(get_settings(), name)
 
     @dag(
-        dag_id=PREFIX + name,
+        dag_id=TRANSFORM + name,
         description=contract.title,
         schedule=schedule.on_any(*map(schedule.asset_of, found.inputs)),
         doc_md=manual.of_transform(contract, found.inputs, found.doc),
@@ -54,5 +53,5 @@ def derive(name: str) -> str:
 # Before a task, only the DAG that it belongs to is wanted.
 wanted = get_parsing_context().dag_id
 for output in catalog.names(get_settings()):
-    if wanted in (None, PREFIX + output):
+    if wanted in (None, TRANSFORM + output):
         transform(output)

@@ -53,11 +53,12 @@ def run(
 
 def _through_airflow(settings: Settings, *, with_demo: bool) -> tuple[Settings, list[Trouble]]:
     """Start the stack, run what is due, and return where everything is and what went wrong."""
+    from tidegate.contracts.lineage import INGEST, TRANSFORM
     from tidegate.run import demo
     from tidegate.run.airflow import session
     from tidegate.run.due import due
     from tidegate.run.progress import progress
-    from tidegate.run.year import DOCS, FRESHNESS, INGEST, TRANSFORM, WAREHOUSE, Year
+    from tidegate.run.year import DOCS, FRESHNESS, WAREHOUSE, Year
     from tidegate.stack import lifecycle
     from tidegate.transforms import catalog
 

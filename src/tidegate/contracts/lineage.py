@@ -13,6 +13,9 @@ from tidegate.contracts.document import parse, read_text
 from tidegate.contracts.model import Contract
 from tidegate.contracts.read import SUFFIX
 
+#: What the DAGs that make a dataset are called, before its name.
+INGEST, TRANSFORM = "ingest_", "transform_"
+
 _SOURCE = re.compile(r"""source\(\s*['"](\w+)['"]\s*,\s*['"](\w+)['"]\s*\)""")
 _REF = re.compile(r"""ref\(\s*['"](\w+)['"]\s*\)""")
 _SQL_COMMENT = re.compile(r"--[^\n]*|\{#.*?#\}|/\*.*?\*/", re.DOTALL)
@@ -59,7 +62,7 @@ class Lineage:
         transform = self.project / "transforms" / f"{contract.dataset}.py"
         if transform.is_file():
             return f"transforms/{contract.dataset}.py"
-        return f"ingest_{contract.dataset}" if contract.schema == "raw" and contract.sources else None
+        return INGEST + contract.dataset if contract.schema == "raw" and contract.sources else None
 
     def inputs(self, dataset: str) -> tuple[str, ...]:
         """Return the datasets that the transform of that name reads; none if there is no such transform."""

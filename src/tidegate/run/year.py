@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from tidegate.contracts.lineage import INGEST, TRANSFORM
 from tidegate.contracts.model import WHOLE, Partitioning
 from tidegate.gates import ledger
 from tidegate.publish import marts
@@ -21,7 +22,7 @@ from tidegate.stores.postgres import connect
 from tidegate.transforms import catalog
 from tidegate.transforms.derive import inputs_of, is_made
 
-INGEST, TRANSFORM, WAREHOUSE = "ingest_", "transform_", "warehouse"
+WAREHOUSE = "warehouse"
 #: Follows the marts, in the background.
 DOCS = "upkeep_docs"
 #: Watches from now on, on its own schedule.
