@@ -13,7 +13,7 @@ _LINES, _LENGTH = 10, 300
 def show(settings: Settings, subject: str) -> None:
     """Hand the text on as XCom `verdicts`: a line that counts, and one for each rule that did not pass.
 
-    A structure would be folded away behind a click.
+    A structure would be folded away behind a click, and lines run together: hence the bullets.
     """
     from tidegate.gates import ledger
     from tidegate.stores.postgres import connect
@@ -25,4 +25,4 @@ def show(settings: Settings, subject: str) -> None:
     told = [line[:_LENGTH] for line in lines[:_LINES]]
     if len(lines) > _LINES:
         told.append(f"and {len(lines) - _LINES} more: `tidegate batch show` or the report has them")
-    get_current_context()["ti"].xcom_push("verdicts", "\n".join([counts, *told]))
+    get_current_context()["ti"].xcom_push("verdicts", "\n• ".join([counts, *told]))

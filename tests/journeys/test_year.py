@@ -101,7 +101,7 @@ def test_what_tasks_hand_on_is_small_and_can_be_read(whole: Whole, first: subpro
     assert [told[0] for told in verdicts if not re.fullmatch(r"\d+ PASS, \d+ WARN, \d+ FAIL", told[0])] == []
     assert {row["dag_id"] for row in handed if row["key"] == "verdicts"} >= {"ingest_weather", "warehouse"}
     (refused,) = [line for told in verdicts for line in told if "refused rows" in line]
-    assert refused.startswith("WARN contract: refused rows: 1 of 2010 rows")
+    assert refused.startswith("• WARN contract: refused rows: 1 of 2010 rows")
     assert max(len(row["value"]) for row in handed) < 4000
 
 
@@ -215,7 +215,7 @@ def test_airflow_shows_where_a_held_batch_stands(whole: Whole, second: subproces
         "batch.publish": ("failed", 1),
     }  # fmt: skip
     told = whole.api("GET", f"{path}/batch.judge/xcomEntries/verdicts")["value"]
-    assert told.splitlines()[1].startswith("FAIL contract: refused rows: 1 of 28834 rows")
+    assert told.splitlines()[1].startswith("• FAIL contract: refused rows: 1 of 28834 rows")
 
 
 def test_what_depends_on_a_held_batch_works_on_with_the_last_good_one(
