@@ -13,7 +13,7 @@ bin := .venv/bin
 compile := $(bin)/uv pip compile -q --universal --generate-hashes --python-version 3.12 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help run test stop lint bench docs clean setup hooks lock
+.PHONY: help run test stop lint bench docs clean setup hooks schema lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,10 @@ setup: ## make the Python environment only
 
 hooks: setup ## check every commit of this clone, and its message, before it is made
 	@$(bin)/pre-commit install --hook-type pre-commit --hook-type commit-msg
+
+schema: ## write migrations/schema.sql anew, from all migrations
+	@bin/bootstrap run
+	@$(bin)/python bin/write_schema.py
 
 lock: setup ## resolve pyproject.toml into requirements.txt; keeps what is pinned there (UPGRADE=NAME moves one)
 	@$(compile) --extra dev $(if $(UPGRADE),--upgrade-package $(UPGRADE)) pyproject.toml -o requirements.txt

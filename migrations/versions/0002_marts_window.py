@@ -33,6 +33,8 @@ $$;
 
 _STATES = """
 ALTER TABLE ops.marts_build DROP CONSTRAINT marts_build_state_check;
+-- It has a row a build.
+-- squawk-ignore constraint-missing-not-valid
 ALTER TABLE ops.marts_build ADD CONSTRAINT marts_build_state_check
     CHECK (state IN ('built', 'judged', 'held', 'published', 'superseded', 'undone'));
 """
@@ -62,6 +64,7 @@ CREATE SCHEMA aside_0002;
 CREATE TABLE aside_0002.judged AS SELECT build_id FROM ops.marts_build WHERE state = 'judged';
 UPDATE ops.marts_build SET state = 'built' WHERE state = 'judged';
 ALTER TABLE ops.marts_build DROP CONSTRAINT marts_build_state_check;
+-- squawk-ignore constraint-missing-not-valid
 ALTER TABLE ops.marts_build ADD CONSTRAINT marts_build_state_check
     CHECK (state IN ('built', 'held', 'published', 'superseded', 'undone'));
 ALTER TABLE ops.marts_swap SET SCHEMA aside_0002;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,3 +43,17 @@ def run(settings: Settings, program: str, *arguments: str) -> subprocess.Complet
         raise StackError(f"no `{program}` on this machine: install PostgreSQL's client programs")
     environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", **libpq_environment(settings)}
     return subprocess.run([path, *arguments], env=environment, capture_output=True, text=True, check=False, umask=0o077)
+
+
+def schema(settings: Settings) -> str:
+    """Return the warehouse's schema as SQL, without owners and without what differs from one dump to the next.
+
+    Raises:
+        UnavailableError: the dump failed; its words are in the message.
+    """
+    done = run(settings, "pg_dump", "--schema-only", "--no-owner")
+    if done.returncode != 0:
+        raise UnavailableError(f"the schema cannot be read: {done.stderr.strip()}")
+    passing = ("--", "SET ", "SELECT pg_catalog.set_config", "\\restrict", "\\unrestrict")
+    lines = [line for line in done.stdout.splitlines() if not line.startswith(passing)]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"

@@ -1,0 +1,293 @@
+CREATE SCHEMA archive;
+
+COMMENT ON SCHEMA archive IS 'Batches that were published once and have been replaced or taken back.';
+
+CREATE SCHEMA core;
+
+COMMENT ON SCHEMA core IS 'Published outputs of transforms.';
+
+CREATE SCHEMA ops;
+
+CREATE SCHEMA quarantine;
+
+COMMENT ON SCHEMA quarantine IS 'Rows that a contract refused, kept until they are repaired and replayed.';
+
+CREATE SCHEMA raw;
+
+COMMENT ON SCHEMA raw IS 'Published datasets as delivered, typed by their contracts, a partition a batch.';
+
+CREATE SCHEMA staging;
+
+COMMENT ON SCHEMA staging IS 'Batches that have been copied in and not yet published, and the stg_ views of dbt.';
+
+CREATE FUNCTION ops.outlived() RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION 'the marts that this transaction began with have been replaced twice'
+        USING ERRCODE = 'snapshot_too_old', HINT = 'Begin a new transaction.';
+END
+$$;
+
+COMMENT ON FUNCTION ops.outlived() IS 'Ends a transaction that is too old for the marts: better an error than an empty mart.';
+
+CREATE TABLE ops.batch (
+    batch_id text NOT NULL,
+    dataset text NOT NULL,
+    partition text NOT NULL,
+    state text NOT NULL,
+    contract_version text NOT NULL,
+    source_sha256 text NOT NULL,
+    landing_url text NOT NULL,
+    delivered_count bigint NOT NULL,
+    accepted_count bigint NOT NULL,
+    refused_count bigint NOT NULL,
+    published_schema text NOT NULL,
+    held_reason text,
+    previous_batch_id text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    published_at timestamp with time zone,
+    source_name text NOT NULL,
+    CONSTRAINT batch_check CHECK ((delivered_count = (accepted_count + refused_count))),
+    CONSTRAINT batch_state_check CHECK ((state = ANY (ARRAY['landed'::text, 'staged'::text, 'judged'::text, 'held'::text, 'published'::text, 'superseded'::text, 'undone'::text, 'rejected'::text])))
+);
+
+COMMENT ON TABLE ops.batch IS 'One row per delivery of one dataset for one partition, judged under one contract version.';
+
+COMMENT ON COLUMN ops.batch.source_name IS 'What the sender called the files of the delivery.';
+
+CREATE TABLE ops.decision (
+    decision_id bigint NOT NULL,
+    subject text NOT NULL,
+    action text NOT NULL,
+    decided_by text NOT NULL,
+    why text NOT NULL,
+    decided_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT decision_action_check CHECK ((action = ANY (ARRAY['release'::text, 'reject'::text, 'undo'::text, 'replay'::text])))
+);
+
+COMMENT ON TABLE ops.decision IS 'What a person decided about a batch or a build, and why.';
+
+ALTER TABLE ops.decision ALTER COLUMN decision_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.decision_decision_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ops.evidence (
+    evidence_sha256 text NOT NULL,
+    kind text NOT NULL,
+    path text NOT NULL,
+    figures jsonb NOT NULL,
+    taken_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE ops.evidence IS 'Files that a probe or a judge has just written, by the hash of their content.';
+
+CREATE TABLE ops.marts_build (
+    build_id text NOT NULL,
+    state text NOT NULL,
+    inputs jsonb NOT NULL,
+    held_reason text,
+    built_at timestamp with time zone DEFAULT now() NOT NULL,
+    published_at timestamp with time zone,
+    CONSTRAINT marts_build_state_check CHECK ((state = ANY (ARRAY['built'::text, 'judged'::text, 'held'::text, 'published'::text, 'superseded'::text, 'undone'::text])))
+);
+
+COMMENT ON TABLE ops.marts_build IS 'One row per candidate set of marts; inputs names the batches that it was built from.';
+
+CREATE TABLE ops.marts_swap (
+    swap_id bigint NOT NULL,
+    build_id text NOT NULL,
+    swapped_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE ops.marts_swap IS 'What readers see from when on: the newest row that a snapshot holds names its build.';
+
+CREATE TABLE ops.migration (
+    version_num character varying(32) NOT NULL
+);
+
+CREATE TABLE ops.schema_change (
+    schema_change_id bigint NOT NULL,
+    door text NOT NULL,
+    name text NOT NULL,
+    direction text NOT NULL,
+    statements text NOT NULL,
+    seconds double precision NOT NULL,
+    changed_by text DEFAULT SESSION_USER NOT NULL,
+    changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT schema_change_direction_check CHECK ((direction = ANY (ARRAY['up'::text, 'down'::text]))),
+    CONSTRAINT schema_change_door_check CHECK ((door = ANY (ARRAY['migration'::text, 'contract'::text])))
+);
+
+COMMENT ON TABLE ops.schema_change IS 'One row per change to the schema: which migration or which version of which contract, its statements, by whom.';
+
+ALTER TABLE ops.schema_change ALTER COLUMN schema_change_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.schema_change_schema_change_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ops.step (
+    step_id bigint NOT NULL,
+    subject text NOT NULL,
+    step text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    seconds double precision NOT NULL,
+    row_count bigint,
+    note text
+);
+
+COMMENT ON TABLE ops.step IS 'One row per step that ended: which batch or build, how long it took, how many rows it handled.';
+
+ALTER TABLE ops.step ALTER COLUMN step_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.step_step_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ops.table_layout (
+    dataset text NOT NULL,
+    contract_version text NOT NULL,
+    columns jsonb NOT NULL,
+    key_columns jsonb NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE ops.table_layout IS 'The contract version that each published table was last made or evolved for.';
+
+CREATE TABLE ops.verdict (
+    verdict_id bigint NOT NULL,
+    subject text NOT NULL,
+    dataset text NOT NULL,
+    partition text,
+    gate text NOT NULL,
+    rule text NOT NULL,
+    verdict text NOT NULL,
+    value text NOT NULL,
+    target text NOT NULL,
+    target_source text NOT NULL,
+    evidence_sha256 text,
+    rule_set_version text NOT NULL,
+    decided_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT verdict_verdict_check CHECK ((verdict = ANY (ARRAY['PASS'::text, 'WARN'::text, 'FAIL'::text])))
+);
+
+COMMENT ON TABLE ops.verdict IS 'What each gate decided, rule by rule: the measured value, the target and where the target is written.';
+
+ALTER TABLE ops.verdict ALTER COLUMN verdict_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.verdict_verdict_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE quarantine.refused_row (
+    refused_row_id bigint NOT NULL,
+    batch_id text NOT NULL,
+    dataset text NOT NULL,
+    partition text NOT NULL,
+    contract_version text NOT NULL,
+    source_file text NOT NULL,
+    line bigint NOT NULL,
+    column_name text NOT NULL,
+    value text,
+    rule text NOT NULL,
+    expected text NOT NULL,
+    record jsonb NOT NULL,
+    state text DEFAULT 'open'::text NOT NULL,
+    replay_batch_id text,
+    refused_at timestamp with time zone DEFAULT now() NOT NULL,
+    closed_at timestamp with time zone,
+    CONSTRAINT refused_row_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text, 'dismissed'::text])))
+);
+
+COMMENT ON TABLE quarantine.refused_row IS 'One row per refused line of a delivery, with the first rule it broke and the record as delivered.';
+
+ALTER TABLE quarantine.refused_row ALTER COLUMN refused_row_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME quarantine.refused_row_refused_row_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE ONLY ops.batch
+    ADD CONSTRAINT batch_pkey PRIMARY KEY (batch_id);
+
+ALTER TABLE ONLY ops.decision
+    ADD CONSTRAINT decision_pkey PRIMARY KEY (decision_id);
+
+ALTER TABLE ONLY ops.evidence
+    ADD CONSTRAINT evidence_pkey PRIMARY KEY (evidence_sha256);
+
+ALTER TABLE ONLY ops.marts_build
+    ADD CONSTRAINT marts_build_pkey PRIMARY KEY (build_id);
+
+ALTER TABLE ONLY ops.marts_swap
+    ADD CONSTRAINT marts_swap_pkey PRIMARY KEY (swap_id);
+
+ALTER TABLE ONLY ops.migration
+    ADD CONSTRAINT migration_pkc PRIMARY KEY (version_num);
+
+ALTER TABLE ONLY ops.schema_change
+    ADD CONSTRAINT schema_change_pkey PRIMARY KEY (schema_change_id);
+
+ALTER TABLE ONLY ops.step
+    ADD CONSTRAINT step_pkey PRIMARY KEY (step_id);
+
+ALTER TABLE ONLY ops.table_layout
+    ADD CONSTRAINT table_layout_pkey PRIMARY KEY (dataset);
+
+ALTER TABLE ONLY ops.verdict
+    ADD CONSTRAINT verdict_pkey PRIMARY KEY (verdict_id);
+
+ALTER TABLE ONLY quarantine.refused_row
+    ADD CONSTRAINT refused_row_batch_id_source_file_line_key UNIQUE (batch_id, source_file, line);
+
+ALTER TABLE ONLY quarantine.refused_row
+    ADD CONSTRAINT refused_row_pkey PRIMARY KEY (refused_row_id);
+
+CREATE INDEX batch_by_dataset ON ops.batch USING btree (dataset, partition, created_at);
+
+CREATE UNIQUE INDEX batch_published_once ON ops.batch USING btree (dataset, partition) WHERE (state = 'published'::text);
+
+COMMENT ON INDEX ops.batch_published_once IS 'At most one batch of a partition is visible.';
+
+CREATE INDEX decision_by_subject ON ops.decision USING btree (subject, decision_id);
+
+CREATE UNIQUE INDEX marts_published_once ON ops.marts_build USING btree ((true)) WHERE (state = 'published'::text);
+
+COMMENT ON INDEX ops.marts_published_once IS 'At most one set of marts is visible.';
+
+CREATE INDEX schema_change_by_name ON ops.schema_change USING btree (name, schema_change_id);
+
+CREATE INDEX step_by_subject ON ops.step USING btree (subject, step_id);
+
+CREATE INDEX verdict_by_evidence ON ops.verdict USING btree (evidence_sha256);
+
+CREATE INDEX verdict_by_subject ON ops.verdict USING btree (subject, gate);
+
+CREATE INDEX refused_row_open ON quarantine.refused_row USING btree (dataset, partition) WHERE (state = 'open'::text);
+
+ALTER TABLE ONLY ops.batch
+    ADD CONSTRAINT batch_previous_batch_id_fkey FOREIGN KEY (previous_batch_id) REFERENCES ops.batch(batch_id);
+
+ALTER TABLE ONLY ops.marts_swap
+    ADD CONSTRAINT marts_swap_build_id_fkey FOREIGN KEY (build_id) REFERENCES ops.marts_build(build_id);
+
+ALTER TABLE ONLY ops.verdict
+    ADD CONSTRAINT verdict_evidence_sha256_fkey FOREIGN KEY (evidence_sha256) REFERENCES ops.evidence(evidence_sha256);
