@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -78,6 +79,11 @@ class PostgresServer:
         """Return the major version of PostgreSQL that made the directory, None if it is not made."""
         return int((self.directory / "PG_VERSION").read_text()) if self.is_made() else None
 
+    def identity(self) -> str:
+        """Return the number by which PostgreSQL tells this cluster from all others; a copy has its original's."""
+        with (self.directory / "global" / "pg_control").open("rb") as control:
+            return str(int.from_bytes(control.read(8), sys.byteorder))
+
     def programs(self) -> Binaries:
         """Return the programs that fit the directory; raises StackError when the machine has none."""
         if self._programs is None:
@@ -112,20 +118,22 @@ class PostgresServer:
             )
         finally:
             secret.unlink(missing_ok=True)
-        (cluster / "pg_hba.conf").write_text(f"host all all {LOOPBACK}/32 scram-sha-256\n")
         with (cluster / "postgresql.conf").open("a") as conf:
             conf.write("include 'tidegate.conf'  # written anew at each start\n")
         cluster.rename(self.directory)
         making.rmdir()
 
     def configure(self) -> None:
-        """Write `tidegate.conf`; takes effect at the next start."""
+        """Write `tidegate.conf` and who may come in; takes effect at the next start."""
         own = {"listen_addresses": LOOPBACK, "port": str(self.port), "unix_socket_directories": ""}
-        lines = [f"{name} = '{value}'" for name, value in {**TUNING, **self.settings, **own}.items()]
-        conf = self.directory / "tidegate.conf"
-        conf.write_text("# Written by tidegate at each start: changes here are lost.\n" + "\n".join(lines) + "\n")
-        if self.user:
-            shutil.chown(conf, self.user)
+        lines = [f"{name} = {_quoted(value)}" for name, value in {**TUNING, **self.settings, **own}.items()]
+        # `all` does not mean replication, by which backups are taken.
+        doors = [f"host {database} all {LOOPBACK}/32 scram-sha-256" for database in ("all", "replication")]
+        for name, text in (("tidegate.conf", lines), ("pg_hba.conf", doors)):
+            file = self.directory / name
+            file.write_text("\n".join(["# Written by tidegate at each start: changes here are lost.", *text, ""]))
+            if self.user:
+                shutil.chown(file, self.user)
 
     def running(self) -> Process | None:
         """Return the server process of this directory, whoever remembers it; also sets `port`.
@@ -249,3 +257,8 @@ class PostgresServer:
                 f"`{program}` ended with status {done.returncode}: {done.stderr.strip()}. "
                 "Mend what it says and run `tidegate up` again."
             )
+
+
+def _quoted(value: str) -> str:
+    """Return a value as the configuration file wants it."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tidegate.errors import StackError
 from tidegate.settings import Settings
-from tidegate.stack import postgres_binaries
+from tidegate.stack import addresses, postgres_binaries, wal_archive
 from tidegate.stack.home import Home
 from tidegate.stack.port import LOOPBACK, is_free
 from tidegate.stack.postgres import TUNING, PostgresServer
@@ -20,6 +20,7 @@ from tidegate.stack.secret import Secrets
 from tidegate.stack.supervisor import Supervisor
 
 NAME = "postgres"
+WAL = "wal"
 BASE_PORT = 5432
 SYSTEM_FOLDER = Path("/var/lib/tidegate")
 
@@ -32,13 +33,45 @@ def server_of(settings: Settings) -> PostgresServer:
     )
 
 
+def archive_of(settings: Settings) -> Path:
+    """Return the folder of the server's WAL archive, where PostgreSQL's own user can write."""
+    return (settings.home / "backups" / WAL).resolve()
+
+
+def reach(settings: Settings) -> PostgresServer:
+    """Return the running server of this checkout, its superuser's password with it.
+
+    Raises StackError when it does not run, or when the warehouse is somebody else's server.
+    """
+    server = mine(settings)
+    if not server.running():
+        raise StackError("the warehouse does not run: `tidegate up` starts it")
+    return server
+
+
+def mine(settings: Settings) -> PostgresServer:
+    """Return the server of this checkout, running or not; raises StackError when the warehouse is somebody else's."""
+    if "warehouse_url" in addresses.external(settings):
+        raise StackError(
+            "the warehouse is a server of your own (TIDEGATE_WAREHOUSE_URL), whose files tidegate has no hand on: "
+            "whoever runs it backs it up. `tidegate backup` is for the embedded one"
+        )
+    server = server_of(settings)
+    server.password = Secrets.load(settings.home).postgres_password
+    return server
+
+
 def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
     """Make the server run with both databases and return it; what is broken is mended, and said."""
-    _make_place(settings, supervisor)
+    _make_places(settings, supervisor)
     server = server_of(settings)
     server.password = Secrets.load(settings.home).postgres_password
     _set_aside_unfinished(server, supervisor)
-    configuration = hashlib.sha256(repr(sorted(TUNING.items())).encode()).hexdigest()[:16]
+    if not server.is_made():
+        server.make()
+        supervisor.say(f"{NAME}: data directory made")
+    server.settings = wal_archive.prepare(server, archive_of(settings))
+    configuration = hashlib.sha256(repr(sorted({**TUNING, **server.settings}.items())).encode()).hexdigest()[:16]
     running = server.running()
     remembered = supervisor.memory.processes.get(NAME)
     if running and remembered and (remembered.pid, remembered.configuration) == (running.pid, configuration):
@@ -80,8 +113,6 @@ def _start(server: PostgresServer, configuration: str, supervisor: Supervisor) -
     notes = []
     if server.clear_stale_pid_file():
         notes.append("stale pid file moved aside")
-    if not server.is_made():
-        notes.append("data directory made")
     supervisor.memory.processes.pop(NAME, None)
     for attempt in (1, 2, 3):
         server.port = supervisor.port_for(NAME, BASE_PORT)
@@ -107,22 +138,26 @@ def _set_aside_unfinished(server: PostgresServer, supervisor: Supervisor) -> Non
         supervisor.say(f"{NAME}: an interrupted `initdb` had left {path.name}, moved to {moved}")
 
 
-def _make_place(settings: Settings, supervisor: Supervisor) -> None:
-    """Where PostgreSQL's user cannot enter root's checkout, keep the data where it can and link there."""
+def _make_places(settings: Settings, supervisor: Supervisor) -> None:
+    """Where PostgreSQL's user cannot enter root's checkout, keep data and WAL where it can and link there."""
     user = postgres_binaries.account()
-    place = settings.home / NAME
-    key = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
-    target = SYSTEM_FOLDER / f"{settings.project.name}-{key}" / NAME
-    if place.is_symlink() and place.readlink() == target:
-        return
     blocked = user is not None and not _can_pass(user, settings.home)
-    if place.is_symlink() or (blocked and place.exists()):
-        moved = supervisor.home.archive(place)
-        supervisor.say(f"{NAME}: {place} belongs to another checkout or user, moved to {moved}")
-    if blocked:
-        target.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        place.symlink_to(target)
-        supervisor.say(f"{NAME}: user {user} cannot enter {settings.home}, so its data lie in {target}")
+    key = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
+    backups = settings.home / "backups"
+    # Dumps inside are files of mode 0600: the folder may be passed through, never listed.
+    backups.mkdir(exist_ok=True)
+    backups.chmod(0o711 if user else 0o700)
+    for place in (settings.home / NAME, backups / WAL):
+        target = SYSTEM_FOLDER / f"{settings.project.name}-{key}" / place.name
+        if place.is_symlink() and place.readlink() == target:
+            continue
+        if place.is_symlink() or (blocked and place.exists()):
+            moved = supervisor.home.archive(place)
+            supervisor.say(f"{NAME}: {place} belongs to another checkout or user, moved to {moved}")
+        if blocked:
+            target.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+            place.symlink_to(target)
+            supervisor.say(f"{NAME}: user {user} cannot enter {settings.home}, so its {place.name} lies in {target}")
 
 
 def _can_pass(user: str, folder: Path) -> bool:
