@@ -34,9 +34,25 @@ FAST_AND_LOSSY = {
 }
 
 
+#: Folders whose tests share what costs minutes: models built over two months, a Spark server.
+SHARED = ("models", "transforms")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what needs the whole stack last: no other test shares the machine with a running Airflow."""
-    items.sort(key=lambda item: "whole" in getattr(item, "fixturenames", ()))
+    """Keep together, in one worker, the tests of a file, of a folder that shares much, and of the whole stack.
+
+    In one process, what needs the whole stack comes last. Where workers share the work (`make test`), it comes first:
+    it takes longest, and mostly waits.
+    """
+    for item in items:
+        folder = item.path.parent.name
+        group = "whole" if _is_whole(item) else folder if folder in SHARED else str(item.path.relative_to(CHECKOUT))
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_is_whole, reverse="PYTEST_XDIST_WORKER" in os.environ)
+
+
+def _is_whole(item: pytest.Item) -> bool:
+    return "whole" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session", autouse=True)
