@@ -19,6 +19,14 @@ PIECES = """
 """
 
 
+FOLDERS = """
+  - server: inbox
+    type: local
+    path: "orders/{partition}/part-*.csv"
+    format: csv
+"""
+
+
 def put(shop: Shop, name: str, rows: list[str]) -> None:
     target = shop.settings.inbox_path / "orders" / name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,3 +62,12 @@ def test_a_delivery_of_several_files_is_known_again_whatever_their_names(shop: S
     assert waiting(shop) == []
     put(shop, "d.csv", orders(7, 7))
     assert waiting(shop) == ["all"]
+
+
+def test_a_partition_is_found_beside_a_pattern(shop: Shop) -> None:
+    shop.agree(server=FOLDERS)
+    put(shop, "2024-03/part-1.csv", MARCH)
+    put(shop, "2024-04/part-1.csv", orders(4, 6, "2024-04"))
+    put(shop, "2024-04/notes.csv", MARCH)
+    (shop.settings.inbox_path / "orders" / "2024-05").mkdir()
+    assert waiting(shop) == ["2024-03", "2024-04"]

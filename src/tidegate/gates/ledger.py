@@ -159,7 +159,13 @@ def verdicts_of(connection: Connection, subject: str) -> list[Verdict]:
 
 
 def record_decision(connection: Connection, subject: str, action: str, decided_by: str, why: str) -> None:
-    """Write down what a person decided."""
+    """Write down what a person decided.
+
+    Raises:
+        UsageError: no reason is given.
+    """
+    if not why.strip():
+        raise UsageError(f"{action} needs a reason: --why TEXT")
     connection.execute(
         "INSERT INTO ops.decision (subject, action, decided_by, why) VALUES (%s, %s, %s, %s)",
         [subject, action, decided_by, why],

@@ -148,7 +148,7 @@ def undo(settings: Settings, contract: Contract, batch_id: str, *, by: str, why:
     """Take a published batch back; its predecessor, if it had one, is visible again and is returned.
 
     Raises:
-        UsageError: the batch is not published.
+        UsageError: the batch is not published, or no reason is given.
     """
     with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
         batch = ledger.get_batch(connection, batch_id)
@@ -194,8 +194,6 @@ def reject(settings: Settings, batch_id: str, *, by: str, why: str) -> Batch:
 
 
 def _decide(settings: Settings, batch_id: str, action: str, state: str, by: str, why: str) -> Batch:
-    if not why.strip():
-        raise UsageError(f"{action} needs a reason: --why TEXT")
     with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
         batch = ledger.get_batch(connection, batch_id)
         if batch.state != "held":

@@ -183,7 +183,7 @@ def undo(settings: Settings, *, by: str, why: str) -> str:
     """Swap the visible marts with those before them; return the build that is visible now.
 
     Raises:
-        UsageError: there is no earlier set of marts, or it was itself taken back.
+        UsageError: there is no earlier set of marts, it was itself taken back, or no reason is given.
     """
     with connect(settings) as connection, exclusive(connection, _LOCK):
         now, before = schemas.comment_on(connection, CURRENT), schemas.comment_on(connection, PREVIOUS)

@@ -42,7 +42,13 @@ def available(settings: Settings, source: Source) -> list[str]:
     if source.type != "local" or PARTITION not in source.location:
         return []
     location = str(settings.inbox_path / source.location)
-    before, _, after = location.partition(PARTITION)
-    form = re.compile(re.escape(before) + "(.+)" + re.escape(after) + r"\Z")
-    names = glob.glob(glob.escape(before) + "*" + glob.escape(after))
+    before, after = location.split(PARTITION, 1)
+    # What the partition is cannot be read from a glob: another pattern beside it may match as much as it likes.
+    form = re.compile(_form(before) + "([^/]+)" + _form(after.replace(PARTITION, "*")) + r"\Z")
+    names = glob.glob(location.replace(PARTITION, "*"))
     return sorted({match[1] for name in names if (match := form.match(name))})
+
+
+def _form(pattern: str) -> str:
+    """Return a glob's pattern as a regular expression of one path's part after the other."""
+    return "".join({"*": "[^/]*", "?": "[^/]"}.get(sign, re.escape(sign)) for sign in pattern)
