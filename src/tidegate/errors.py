@@ -6,7 +6,8 @@ TidegateError
 │   ├── ContractError       a contract is invalid, or would break what exists
 │   ├── SourceError         a delivery cannot be read at all
 │   ├── HeldError           a gate held the batch: published data is untouched
-│   └── StackError          a server cannot be had on this machine
+│   ├── StackError          a server cannot be had on this machine
+│   └── BackupError         a backup is damaged or missing, or what follows it is
 └── TransientError          the same call may go through later: Airflow retries it
     ├── UnavailableError    a server or an address does not answer
     └── BusyError           somebody else is doing the same work at this moment
@@ -46,6 +47,10 @@ class HeldError(TerminalError):
 
 class StackError(TerminalError):
     """A server of the embedded stack cannot be had on this machine."""
+
+
+class BackupError(TerminalError):
+    """A backup, or the WAL after it, is not what a restore needs."""
 
 
 class TransientError(TidegateError):

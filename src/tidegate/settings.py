@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     postgres_bin: Path | None = Field(default=None, description="Folder with initdb and postgres; found when empty.")
     airflow_parallelism: int = Field(default=4, ge=1, description="Tasks that run at once.")
     duckdb_memory: str = Field(default="512MB", description="Memory that parsing one batch may use before it spills.")
+    backups_kept: int = Field(default=3, ge=1, description="Verified full backups that are kept; older ones go.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     _source_urls: dict[str, SecretStr] = PrivateAttr(default_factory=dict)

@@ -33,6 +33,13 @@ _ROWS: dict[str, list[dict[str, Any]]] = {
         {"build_id": "third", "state": "judged", "inputs": "{}"},
     ],
     "ops.marts_swap": [{"swap_id": 1, "build_id": "first"}, {"swap_id": 2, "build_id": "second"}],
+    "ops.backup": [
+        {
+            "backup_id": name, "kind": kind, "tool": "pgbackrest", "cluster": "7", "timeline": 1, "start_lsn": "0/2000028",
+            "stop_lsn": "0/2000100", "started_at": "2024-03-01", "ended_at": "2024-03-02", "bytes": 1, "based_on": base,
+        }
+        for name, kind, base in (("a-full", "full", None), ("b-incremental", "incremental", "a-full"))
+    ],
     "ops.table_layout": [{"dataset": "orders", "contract_version": "1.0.0", "columns": "[]", "key_columns": "{}"}],
     "quarantine.refused_row": [
         {

@@ -1,0 +1,48 @@
+"""PostgreSQL's own programs, run on the warehouse by its superuser; a failure is a sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from tidegate.errors import BackupError, UnavailableError
+from tidegate.stack.port import LOOPBACK
+from tidegate.stack.postgres import SUPERUSER, PostgresServer
+
+_FULL = re.compile(r"no space left|disk quota exceeded|file too large", re.I)
+
+
+def environment(server: PostgresServer) -> dict[str, str]:
+    """Return the variables by which programs find the server; the password travels in no argument."""
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "LC_ALL": "C",
+        "PGHOST": LOOPBACK,
+        "PGPORT": str(server.port),
+        "PGUSER": SUPERUSER,
+        "PGPASSWORD": server.password,
+    }
+
+
+def run(server: PostgresServer, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a program of the server's own version; its end is the caller's to judge."""
+    return subprocess.run(
+        [server.programs().folder / program, *arguments],
+        env=environment(server),
+        capture_output=True,
+        text=True,
+        check=False,
+        umask=0o077,
+    )
+
+
+def failure(what: str, said: str) -> Exception:
+    """Return the error for a program that failed: a full disk may be freed and the call repeated."""
+    words = " ".join(said.split())[-600:]
+    if _FULL.search(said):
+        return UnavailableError(
+            f"{what}: no space left on the disk; free some and run this again. Nothing is left of it ({words})"
+        )
+    return BackupError(f"{what}: {words or 'it said nothing'}")
