@@ -89,7 +89,7 @@ def test_a_table_is_read_by_its_partition_with_exact_values(till: Till) -> None:
     assert first == MARCH_1
     assert (second["customer"], second["amount_euro"]) == ("", Decimal("9999999999.99"))
     assert (second["weight_kg"], second["shipped_at"]) == (None, None)
-    assert (batch.source, batch.delivered_count) == ("till-1", 2)
+    assert (batch.source_name, batch.delivered_count) == ("till-1", 2)
     # Read once more, in whatever order, it is the same delivery.
     till.execute("CREATE TABLE again AS SELECT * FROM orders ORDER BY order_id DESC; DROP TABLE orders")
     till.execute("ALTER TABLE again RENAME TO orders")
@@ -135,7 +135,7 @@ def test_an_increment_brings_new_and_changed_rows_and_then_nothing(till: Till) -
         (3, "Same"),
     ]
     assert (changed.delivered_count, changed.refused_count) == (3, 0)
-    assert changed.source.endswith(", till-1")
+    assert changed.source_name.endswith(", till-1")
     checksum = till.shop.checksum()
     assert till.ingest().batch_id == changed.batch_id
     assert till.shop.checksum() == checksum
