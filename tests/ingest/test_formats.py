@@ -130,7 +130,7 @@ def test_several_files_are_one_delivery_and_each_tells_its_own_lines(shop: Shop)
     (folder / "d.csv").write_bytes(as_csv(ROWS[:1]))
     batch = wave.ingest(shop.settings, "orders", "2024-03")
     assert shop.published() == sorted(ROWS, key=lambda row: row["order_id"])
-    assert (batch.source, batch.delivered_count) == ("a.csv, b.jsonl.gz, c.parquet, d.csv", 5)
+    assert (batch.source_name, batch.delivered_count) == ("a.csv, b.jsonl.gz, c.parquet, d.csv", 5)
     assert [(row["source_file"], row["line"], row["rule"]) for row in shop.refused()] == [
         ("b.jsonl.gz", 2, "type"),
         ("d.csv", 2, "key"),
