@@ -20,7 +20,7 @@ from tidegate.migrate import door
 from tidegate.settings import Settings, get_settings, load_settings
 from tidegate.stack import port
 from tidegate.stack.postgres import PostgresServer
-from tidegate.stack.postgres_databases import ensure_database, ensure_role
+from tidegate.stack.postgres_databases import ensure_database, ensure_role, ensure_roles
 
 __all__ = ["whole"]
 
@@ -38,6 +38,7 @@ FAST_AND_LOSSY = {
 SHARED = ("models", "transforms")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together, in one worker, the tests of a file, of a folder that shares much, and of the whole stack.
 
@@ -92,6 +93,7 @@ def postgres(reachable_folder: Path) -> Iterator[PostgresServer]:
     try:
         with psycopg.connect(server.dsn(), autocommit=True) as connection:
             ensure_role(connection, OWNER, PASSWORD)
+            ensure_roles(connection, CHECKOUT, OWNER)
             ensure_database(connection, TEMPLATE, OWNER)
         door.upgrade(server.dsn(TEMPLATE, OWNER, PASSWORD), CHECKOUT)
         yield server
