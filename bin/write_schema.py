@@ -11,7 +11,7 @@ from tidegate.migrate import door
 from tidegate.settings import Settings
 from tidegate.stack import dump, port
 from tidegate.stack.postgres import PostgresServer
-from tidegate.stack.postgres_databases import ensure_database, ensure_role
+from tidegate.stack.postgres_databases import ensure_database, ensure_role, ensure_roles
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -27,6 +27,7 @@ def main() -> None:
         try:
             with psycopg.connect(server.dsn(), autocommit=True) as connection:
                 ensure_role(connection, "tidegate", "scratch")
+                ensure_roles(connection, CHECKOUT, "tidegate")
                 ensure_database(connection, "warehouse", "tidegate")
             url = server.dsn("warehouse", "tidegate", "scratch")
             door.upgrade(url, CHECKOUT)

@@ -6,6 +6,10 @@ CREATE SCHEMA core;
 
 COMMENT ON SCHEMA core IS 'Published outputs of transforms.';
 
+CREATE SCHEMA masked;
+
+COMMENT ON SCHEMA masked IS 'Views of datasets with classified columns, as those see them who may not see these.';
+
 CREATE SCHEMA ops;
 
 CREATE SCHEMA quarantine;
@@ -20,6 +24,26 @@ CREATE SCHEMA staging;
 
 COMMENT ON SCHEMA staging IS 'Batches that have been copied in and not yet published, and the stg_ views of dbt.';
 
+CREATE FUNCTION ops.enter(tenant text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+BEGIN
+    IF NOT pg_has_role(session_user, 'app', 'MEMBER')
+        OR EXISTS (SELECT FROM ops.tenant_login AS l WHERE l.login = session_user)
+    THEN
+        RAISE EXCEPTION '% serves no tenants of its choice', session_user USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    PERFORM set_config(
+        'tidegate.tenant',
+        tenant || '@' || pg_backend_pid() || '.' || extract(epoch FROM transaction_timestamp()),
+        true
+    );
+END
+$$;
+
+COMMENT ON FUNCTION ops.enter(tenant text) IS 'Work for one tenant until the transaction ends; for programs that serve many.';
+
 CREATE FUNCTION ops.outlived() RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -30,6 +54,49 @@ END
 $$;
 
 COMMENT ON FUNCTION ops.outlived() IS 'Ends a transaction that is too old for the marts: better an error than an empty mart.';
+
+CREATE TABLE ops.tenant_login (
+    login name NOT NULL,
+    tenant text NOT NULL,
+    bound_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE ops.tenant_login IS 'Logins that see the rows of one tenant, whatever a session says.';
+
+CREATE FUNCTION ops.tenant() RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO 'pg_catalog'
+    BEGIN ATOMIC
+ SELECT COALESCE(( SELECT l.tenant
+            FROM ops.tenant_login l
+           WHERE (l.login = SESSION_USER)),
+         CASE
+             WHEN (pg_has_role(SESSION_USER, 'app'::name, 'MEMBER'::text) AND (split_part(current_setting('tidegate.tenant'::text, true), '@'::text, 2) = ((pg_backend_pid() || '.'::text) || EXTRACT(epoch FROM transaction_timestamp())))) THEN split_part(current_setting('tidegate.tenant'::text, true), '@'::text, 1)
+             ELSE NULL::text
+         END) AS "coalesce";
+END;
+
+COMMENT ON FUNCTION ops.tenant() IS 'Whose rows this transaction may see; nobody''s where it is null.';
+
+CREATE TABLE ops.backup (
+    backup_id text NOT NULL,
+    kind text NOT NULL,
+    tool text NOT NULL,
+    cluster text NOT NULL,
+    timeline integer NOT NULL,
+    start_lsn pg_lsn NOT NULL,
+    stop_lsn pg_lsn NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone NOT NULL,
+    bytes bigint NOT NULL,
+    based_on text,
+    verified_at timestamp with time zone,
+    removed_at timestamp with time zone,
+    CONSTRAINT backup_check CHECK (((kind = 'incremental'::text) = (based_on IS NOT NULL))),
+    CONSTRAINT backup_kind_check CHECK ((kind = ANY (ARRAY['full'::text, 'incremental'::text])))
+);
+
+COMMENT ON TABLE ops.backup IS 'One row per backup of the warehouse: where in the WAL it begins and ends, when it was last found whole, when removed.';
 
 CREATE TABLE ops.batch (
     batch_id text NOT NULL,
@@ -161,10 +228,13 @@ CREATE TABLE ops.table_layout (
     contract_version text NOT NULL,
     columns jsonb NOT NULL,
     key_columns jsonb NOT NULL,
-    changed_at timestamp with time zone DEFAULT now() NOT NULL
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    access_sha256 text
 );
 
 COMMENT ON TABLE ops.table_layout IS 'The contract version that each published table was last made or evolved for.';
+
+COMMENT ON COLUMN ops.table_layout.access_sha256 IS 'Of the statements by which a contract last said who may read the table.';
 
 CREATE TABLE ops.verdict (
     verdict_id bigint NOT NULL,
@@ -225,6 +295,9 @@ ALTER TABLE quarantine.refused_row ALTER COLUMN refused_row_id ADD GENERATED ALW
     CACHE 1
 );
 
+ALTER TABLE ONLY ops.backup
+    ADD CONSTRAINT backup_pkey PRIMARY KEY (backup_id);
+
 ALTER TABLE ONLY ops.batch
     ADD CONSTRAINT batch_pkey PRIMARY KEY (batch_id);
 
@@ -252,6 +325,9 @@ ALTER TABLE ONLY ops.step
 ALTER TABLE ONLY ops.table_layout
     ADD CONSTRAINT table_layout_pkey PRIMARY KEY (dataset);
 
+ALTER TABLE ONLY ops.tenant_login
+    ADD CONSTRAINT tenant_login_pkey PRIMARY KEY (login);
+
 ALTER TABLE ONLY ops.verdict
     ADD CONSTRAINT verdict_pkey PRIMARY KEY (verdict_id);
 
@@ -260,6 +336,10 @@ ALTER TABLE ONLY quarantine.refused_row
 
 ALTER TABLE ONLY quarantine.refused_row
     ADD CONSTRAINT refused_row_pkey PRIMARY KEY (refused_row_id);
+
+CREATE INDEX backup_by_base ON ops.backup USING btree (based_on) WHERE (based_on IS NOT NULL);
+
+COMMENT ON INDEX ops.backup_by_base IS 'For its foreign key: which incremental backups hang on a full one.';
 
 CREATE INDEX batch_by_dataset ON ops.batch USING btree (dataset, partition, created_at);
 
@@ -283,6 +363,9 @@ CREATE INDEX verdict_by_subject ON ops.verdict USING btree (subject, gate);
 
 CREATE INDEX refused_row_open ON quarantine.refused_row USING btree (dataset, partition) WHERE (state = 'open'::text);
 
+ALTER TABLE ONLY ops.backup
+    ADD CONSTRAINT backup_based_on_fkey FOREIGN KEY (based_on) REFERENCES ops.backup(backup_id);
+
 ALTER TABLE ONLY ops.batch
     ADD CONSTRAINT batch_previous_batch_id_fkey FOREIGN KEY (previous_batch_id) REFERENCES ops.batch(batch_id);
 
@@ -291,3 +374,67 @@ ALTER TABLE ONLY ops.marts_swap
 
 ALTER TABLE ONLY ops.verdict
     ADD CONSTRAINT verdict_evidence_sha256_fkey FOREIGN KEY (evidence_sha256) REFERENCES ops.evidence(evidence_sha256);
+
+GRANT USAGE ON SCHEMA core TO app;
+GRANT USAGE ON SCHEMA core TO readonly;
+GRANT USAGE ON SCHEMA core TO analyst;
+
+GRANT USAGE ON SCHEMA masked TO readonly;
+GRANT USAGE ON SCHEMA masked TO analyst;
+
+GRANT USAGE ON SCHEMA ops TO app;
+GRANT USAGE ON SCHEMA ops TO readonly;
+GRANT USAGE ON SCHEMA ops TO analyst;
+
+GRANT USAGE ON SCHEMA raw TO app;
+GRANT USAGE ON SCHEMA raw TO readonly;
+
+REVOKE ALL ON FUNCTION ops.enter(tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION ops.enter(tenant text) TO app;
+
+GRANT SELECT ON TABLE ops.tenant_login TO app;
+GRANT SELECT ON TABLE ops.tenant_login TO readonly;
+
+GRANT SELECT ON TABLE ops.backup TO app;
+GRANT SELECT ON TABLE ops.backup TO readonly;
+
+GRANT SELECT ON TABLE ops.batch TO app;
+GRANT SELECT ON TABLE ops.batch TO readonly;
+
+GRANT UPDATE(state) ON TABLE ops.batch TO app;
+
+GRANT UPDATE(held_reason) ON TABLE ops.batch TO app;
+
+GRANT SELECT,INSERT ON TABLE ops.decision TO app;
+GRANT SELECT ON TABLE ops.decision TO readonly;
+
+GRANT SELECT ON TABLE ops.evidence TO app;
+GRANT SELECT ON TABLE ops.evidence TO readonly;
+
+GRANT SELECT ON TABLE ops.marts_build TO app;
+GRANT SELECT ON TABLE ops.marts_build TO readonly;
+
+GRANT UPDATE(state) ON TABLE ops.marts_build TO app;
+
+GRANT UPDATE(held_reason) ON TABLE ops.marts_build TO app;
+
+GRANT SELECT ON TABLE ops.marts_swap TO app;
+GRANT SELECT ON TABLE ops.marts_swap TO readonly;
+
+GRANT SELECT ON TABLE ops.migration TO app;
+GRANT SELECT ON TABLE ops.migration TO readonly;
+
+GRANT SELECT ON TABLE ops.schema_change TO app;
+GRANT SELECT ON TABLE ops.schema_change TO readonly;
+
+GRANT SELECT,INSERT ON TABLE ops.step TO app;
+GRANT SELECT ON TABLE ops.step TO readonly;
+
+GRANT SELECT ON TABLE ops.table_layout TO app;
+GRANT SELECT ON TABLE ops.table_layout TO readonly;
+
+GRANT SELECT ON TABLE ops.verdict TO app;
+GRANT SELECT ON TABLE ops.verdict TO readonly;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE tidegate IN SCHEMA ops GRANT SELECT ON TABLES  TO app;
+ALTER DEFAULT PRIVILEGES FOR ROLE tidegate IN SCHEMA ops GRANT SELECT ON TABLES  TO readonly;

@@ -32,8 +32,17 @@ def schema_of(connection: psycopg.Connection[Any]) -> dict[str, list[Any]]:
         "comments": "SELECT c.oid::regclass::text, attname, description FROM pg_description JOIN pg_class AS c ON "
         "c.oid = objoid JOIN pg_namespace AS n ON n.oid = relnamespace "
         f"LEFT JOIN pg_attribute ON attrelid = objoid AND attnum = objsubid AND attnum > 0 WHERE {_OURS}",
-        "grants": f"SELECT c.oid::regclass::text, relacl::text FROM pg_class AS c JOIN pg_namespace AS n "
-        f"ON n.oid = relnamespace WHERE {_OURS} AND relacl IS NOT NULL",
+        # The owner's own rights are written down once anybody else has had any, and say nothing new.
+        "grants on columns": "SELECT c.oid::regclass::text, attname, pg_get_userbyid(g.grantee), privilege_type FROM pg_class AS c "
+        "JOIN pg_namespace AS n ON n.oid = relnamespace JOIN pg_attribute ON attrelid = c.oid AND attacl IS NOT NULL "
+        f"CROSS JOIN aclexplode(attacl) AS g WHERE {_OURS} AND g.grantee <> relowner",
+        "grants on tables": "SELECT c.oid::regclass::text, pg_get_userbyid(g.grantee), privilege_type FROM pg_class AS c "
+        f"JOIN pg_namespace AS n ON n.oid = relnamespace CROSS JOIN aclexplode(relacl) AS g WHERE {_OURS} "
+        "AND g.grantee <> relowner",
+        "grants on schemas": "SELECT nspname, pg_get_userbyid(g.grantee), privilege_type FROM pg_namespace "
+        f"CROSS JOIN aclexplode(nspacl) AS g WHERE {_OURS} AND g.grantee <> nspowner",
+        "default grants": "SELECT nspname, defaclobjtype, defaclacl::text FROM pg_default_acl "
+        "LEFT JOIN pg_namespace AS n ON n.oid = defaclnamespace",
     }
     return {kind: sorted(map(str, connection.execute(query).fetchall())) for kind, query in queries.items()}  # type: ignore[call-overload]
 

@@ -78,12 +78,14 @@ def logs(
 
 def psql(
     arguments: Annotated[list[str] | None, typer.Argument(help="Words for psql, after `--`.")] = None,
+    role: str = typer.Option(None, "--role", help="As app, migration, readonly, analyst or admin; else as the owner."),
+    tenant: str = typer.Option(None, "--tenant", help="The tenant (a carrier's code) whose rows that role is to see."),
 ) -> None:
     """Open psql on the warehouse."""
     from tidegate.settings import get_settings
     from tidegate.stack import shell
 
-    shell.psql(get_settings(), arguments or [])
+    shell.psql(get_settings(), arguments or [], role, tenant)
 
 
 def env() -> None:

@@ -38,7 +38,7 @@ def prepare(settings: Settings) -> None:
             "TIDEGATE_AIRFLOW_DATABASE_URL and TIDEGATE_AIRFLOW_PASSWORD, as docker-compose.yml does."
         )
     warehouse, database, password = (value.get_secret_value() for value in given if value)
-    _make_databases(warehouse, database)
+    _make_databases(settings, warehouse, database)
     door.upgrade(warehouse, settings.project)
     file = passwords_file(settings)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -71,17 +71,18 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _make_databases(*urls: str) -> None:
+def _make_databases(settings: Settings, warehouse: str, airflow_database: str) -> None:
     import psycopg
 
-    from tidegate.stack.postgres_databases import ensure_database, ensure_role
+    from tidegate.stack.postgres_databases import ensure_database, ensure_role, ensure_roles
 
     with psycopg.connect(dbname="postgres", autocommit=True) as connection:
-        for url in urls:
+        for url in (warehouse, airflow_database):
             address = urlsplit(url)
             owner = unquote(address.username or "")
             ensure_role(connection, owner, unquote(address.password or ""))
             ensure_database(connection, address.path.removeprefix("/"), owner)
+        ensure_roles(connection, settings.project, unquote(urlsplit(warehouse).username or ""))
 
 
 if __name__ == "__main__":

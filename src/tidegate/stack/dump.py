@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tidegate.errors import StackError, UnavailableError
 from tidegate.settings import Settings
-from tidegate.stack import postgres_binaries
+from tidegate.stack import addresses, postgres_binaries, roles
 from tidegate.stores.postgres import libpq_environment
 
 
@@ -25,7 +26,10 @@ def before(settings: Settings, revision: str) -> Path:
     taken = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = folder / f"before-{revision}-{taken}.dump"
     partial = path.with_suffix(".partial")
-    done = run(settings, "pg_dump", "--format=custom", f"--file={partial}")
+    # The owner does not see every row: policies hold for it, too.
+    theirs = "warehouse_url" in addresses.external(settings)
+    login = {} if theirs else roles.credentials(settings, "backup")
+    done = run(settings, "pg_dump", "--format=custom", f"--file={partial}", login=login)
     if done.returncode != 0:
         partial.unlink(missing_ok=True)
         raise UnavailableError(
@@ -35,13 +39,18 @@ def before(settings: Settings, revision: str) -> Path:
     return path
 
 
-def run(settings: Settings, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run one of PostgreSQL's client programs on the warehouse; its password travels in the environment."""
+def run(
+    settings: Settings, program: str, *arguments: str, login: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of PostgreSQL's client programs on the warehouse, as its owner or as `login` (PGUSER, PGPASSWORD).
+
+    The password travels in the environment.
+    """
     folders = [found.folder for found in postgres_binaries.all_of(settings.postgres_bin)]
     path = next((folder / program for folder in folders if os.access(folder / program, os.X_OK)), None)
     if path is None:
         raise StackError(f"no `{program}` on this machine: install PostgreSQL's client programs")
-    environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", **libpq_environment(settings)}
+    environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", **libpq_environment(settings), **(login or {})}
     return subprocess.run([path, *arguments], env=environment, capture_output=True, text=True, check=False, umask=0o077)
 
 

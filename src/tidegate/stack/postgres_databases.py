@@ -1,11 +1,12 @@
-"""The two databases of the stack and their owners, made to exist; calling it again changes nothing.
+"""The two databases of the stack, their owners and the platform's roles, made to exist; calling it again changes nothing.
 
-What lies inside them is migrations' and Airflow's matter.
+What lies inside them is migrations' and Airflow's matter; what the roles may do there is migrations' and contracts'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
@@ -23,6 +24,17 @@ def ensure_role(connection: psycopg.Connection, role: str, password: str) -> Non
             verb, sql.Identifier(role), sql.Literal(verifier)
         )
     )
+
+
+def ensure_roles(
+    connection: psycopg.Connection, project: Path, owner: str, passwords: Mapping[str, str] | None = None
+) -> None:
+    """Make the roles of `migrations/roles.sql` exist, beside the warehouse's owner; those with a password may log in."""
+    with connection.transaction():
+        connection.execute("SELECT set_config('tidegate.owner', %s, true)", [owner])
+        connection.execute((project / "migrations" / "roles.sql").read_text(encoding="utf-8").encode())
+    for role, password in (passwords or {}).items():
+        ensure_role(connection, role, password)
 
 
 def ensure_database(connection: psycopg.Connection, database: str, owner: str, template: str | None = None) -> None:

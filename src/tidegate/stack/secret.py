@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tidegate.errors import StackError
 from tidegate.stack.home import write_private
+
+#: Roles that the embedded server lets in by a password of their own.
+LOGINS = ("app", "migration", "readonly", "analyst", "admin", "backup")
 
 
 def _password() -> str:
@@ -32,6 +36,8 @@ class Secrets:
     airflow_fernet_key: str = field(default_factory=_fernet_key, repr=False)
     airflow_jwt_secret: str = field(default_factory=_password, repr=False)
     airflow_api_secret: str = field(default_factory=_password, repr=False)
+    logins: dict[str, str] = field(default_factory=lambda: {role: _password() for role in LOGINS}, repr=False)
+    """Password of each role, and of each login that is bound to a tenant."""
 
     @classmethod
     def load(cls, home: Path) -> Secrets:
@@ -40,7 +46,7 @@ class Secrets:
         Raises StackError when the file is there but is not what this program writes.
         """
         path = home / "secrets.json"
-        kept: dict[str, str] = {}
+        kept: dict[str, Any] = {}
         if path.exists():
             try:
                 kept = json.loads(path.read_text())
@@ -55,3 +61,12 @@ class Secrets:
         if asdict(found) != kept or path.stat().st_mode & 0o077:
             write_private(path, json.dumps(asdict(found), indent=2) + "\n")
         return found
+
+    @classmethod
+    def of_login(cls, home: Path, login: str) -> str:
+        """Return the password of a login, generated and kept at the first call."""
+        found = cls.load(home)
+        if login not in found.logins:
+            found = replace(found, logins={**found.logins, login: _password()})
+            write_private(home / "secrets.json", json.dumps(asdict(found), indent=2) + "\n")
+        return found.logins[login]

@@ -6,9 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from tidegate.errors import StackError
+from tidegate.errors import StackError, UsageError
 from tidegate.settings import Settings
-from tidegate.stack import postgres_binaries
+from tidegate.stack import postgres_binaries, roles
 from tidegate.stack.airflow_environment import airflow_environment
 from tidegate.stores.postgres import libpq_environment
 
@@ -23,9 +23,20 @@ def shell_environment(settings: Settings) -> dict[str, str]:
     return found
 
 
-def psql(settings: Settings, arguments: list[str]) -> None:
-    """Become psql, connected to the warehouse; does not return."""
+def psql(settings: Settings, arguments: list[str], role: str | None = None, tenant: str | None = None) -> None:
+    """Become psql, connected to the warehouse as its owner or as a role, for one tenant if it is named; does not return.
+
+    Raises:
+        UsageError: there is no such role, or it reads no rows of tenants.
+    """
     environment = {**os.environ, **libpq_environment(settings)}
+    if role is not None:
+        environment |= roles.credentials(settings, role, tenant)
+    elif tenant is not None:
+        raise UsageError("--tenant goes with --role: the owner of the tables sees no tenant's rows")
+    if not environment.get("PGPASSWORD"):
+        # An empty one would be sent; without it, psql looks into ~/.pgpass or asks.
+        environment.pop("PGPASSWORD", None)
     beside = [found.folder / "psql" for found in postgres_binaries.all_of(settings.postgres_bin)]
     candidates = [*beside, shutil.which("psql")]
     for program in candidates:

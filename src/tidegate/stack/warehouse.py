@@ -9,13 +9,15 @@ import hashlib
 import subprocess
 from pathlib import Path
 
+import psycopg
+
 from tidegate.errors import StackError
 from tidegate.settings import Settings
 from tidegate.stack import addresses, postgres_binaries, wal_archive
 from tidegate.stack.home import Home
 from tidegate.stack.port import LOOPBACK, is_free
 from tidegate.stack.postgres import TUNING, PostgresServer
-from tidegate.stack.postgres_databases import ensure_databases
+from tidegate.stack.postgres_databases import ensure_databases, ensure_roles
 from tidegate.stack.secret import Secrets
 from tidegate.stack.supervisor import Supervisor
 
@@ -49,9 +51,14 @@ def reach(settings: Settings) -> PostgresServer:
     return server
 
 
+def is_mine(settings: Settings) -> bool:
+    """Return whether the warehouse is the embedded server."""
+    return "warehouse_url" not in addresses.external(settings)
+
+
 def mine(settings: Settings) -> PostgresServer:
     """Return the server of this checkout, running or not; raises StackError when the warehouse is somebody else's."""
-    if "warehouse_url" in addresses.external(settings):
+    if not is_mine(settings):
         raise StackError(
             "the warehouse is a server of your own (TIDEGATE_WAREHOUSE_URL), whose files tidegate has no hand on: "
             "whoever runs it backs it up. `tidegate backup` is for the embedded one"
@@ -88,6 +95,8 @@ def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
         _start(server, configuration, supervisor)
     # What Airflow may have forgotten after a power cut is run again, and ends in the same rows.
     ensure_databases(server, _owners(settings), relaxed=["airflow"])
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        ensure_roles(connection, settings.project, "tidegate", Secrets.load(settings.home).logins)
     return server
 
 

@@ -1,0 +1,71 @@
+"""The warehouse's roles as logins: those of the embedded server, and the logins that are bound to one tenant.
+
+What a role may do is no business of this module: migrations and contracts grant it.
+"""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+from psycopg import sql
+
+from tidegate.errors import UsageError
+from tidegate.settings import Settings
+from tidegate.stack import addresses, warehouse
+from tidegate.stack.postgres_databases import ensure_role
+from tidegate.stack.secret import LOGINS, Secrets
+
+#: Whom a person may connect as; `backup` is for programs.
+ROLES = ("app", "migration", "readonly", "analyst", "admin")
+#: Those of them that read rows, and so may be bound to a tenant.
+OF_A_TENANT = ("app", "readonly", "analyst", "admin")
+_TENANT = re.compile(r"[0-9A-Za-z]{1,32}")
+
+
+def credentials(settings: Settings, role: str, tenant: str | None = None) -> dict[str, str]:
+    """Return user and password (PGUSER, PGPASSWORD) of a role, or of its login that is bound to `tenant`.
+
+    On the embedded server the login is made to exist. On a server of one's own there is no password in what is
+    returned: psql finds it in ~/.pgpass, or asks.
+
+    Raises:
+        UsageError: there is no such role, or it reads no rows of tenants.
+        StackError: the embedded server does not run.
+    """
+    login = _login(role, tenant)
+    if "warehouse_url" in addresses.external(settings):
+        return {"PGUSER": login, "PGPASSWORD": ""}
+    server = warehouse.reach(settings)
+    password = Secrets.of_login(settings.home, login)
+    if tenant is not None:
+        with psycopg.connect(server.dsn("warehouse"), autocommit=True) as connection:
+            bind(connection, role, tenant, password)
+    return {"PGUSER": login, "PGPASSWORD": password}
+
+
+def bind(connection: psycopg.Connection, role: str, tenant: str, password: str) -> str:
+    """Make the login exist that is `role` for one tenant alone, by an administrator's connection; return its name."""
+    login = _login(role, tenant)
+    ensure_role(connection, login, password)
+    with connection.transaction():
+        connection.execute(
+            "INSERT INTO ops.tenant_login (login, tenant) VALUES (%s, %s) "
+            "ON CONFLICT (login) DO UPDATE SET tenant = excluded.tenant",
+            [login, tenant],
+        )
+        # Bound before it may do anything.
+        connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(role), sql.Identifier(login)))
+    return login
+
+
+def _login(role: str, tenant: str | None) -> str:
+    if role not in (*ROLES, *LOGINS):
+        raise UsageError(f"no role is called {role!r}; there are {', '.join(ROLES)}")
+    if tenant is None:
+        return role
+    if role not in OF_A_TENANT:
+        raise UsageError(f"{role} reads no tenant's rows: --tenant goes with {', '.join(OF_A_TENANT)}")
+    if not _TENANT.fullmatch(tenant):
+        raise UsageError(f"{tenant!r} is no tenant: expected letters and digits, such as a carrier's code (UA)")
+    return f"{role}_{tenant}"
