@@ -16,8 +16,8 @@ TidegateError
 from __future__ import annotations
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of what somebody else's error says; its type's name where it says nothing."""
+def first_line(error: Exception | str) -> str:
+    """Return the first line of what somebody else's error, or its text, says; its type's name where it says nothing."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from tidegate.errors import ContractError
+from tidegate.errors import ContractError, first_line
 from tidegate.gates.verdict import Evidence, Verdict
 from tidegate.settings import Settings
 from tidegate.stores.postgres import warehouse_url
@@ -201,7 +201,7 @@ def _validate(batch: Any, name: str, configurations: Sequence[Configuration], de
             if isinstance(info, dict) and info.get("raised_exception"):
                 raise ContractError(
                     f"{configuration['meta']['source']}: {configuration['type']} could not be judged: "
-                    f"{str(info.get('exception_message')).splitlines()[0]}"
+                    f"{first_line(str(info.get('exception_message')))}"
                 )
         found.append({"success": result.success, "result": dict(result.result or {})})
     return found

@@ -15,7 +15,7 @@ from tidegate.gates.expectations import Suite, domain_suite, judge_table
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Evidence, Verdict, evidence_folder, worst
 from tidegate.settings import Settings
-from tidegate.stores.postgres import Connection, connect, exclusive, exists, table
+from tidegate.stores.postgres import Connection, connect, exclusive, exists, number, table
 
 log = structlog.get_logger(__name__)
 
@@ -66,11 +66,12 @@ def _published_keys(connection: Connection, contract: Contract, batch: Batch, fo
     bounds = sql.SQL("SELECT min({first}) AS lowest, max({first}) AS highest FROM {staged}")
     bound = connection.execute(bounds.format(first=first, staged=staged)).fetchone() or {}
     # Where keys grow with the partitions, the others have few between these bounds, and an index finds them.
-    row = connection.execute(
+    twice = number(
+        connection,
         sql.SQL(
             "WITH others AS MATERIALIZED (SELECT {keys} FROM {published} "
             "WHERE _partition <> {partition} AND {first} BETWEEN {lowest} AND {highest}) "
-            "SELECT count(*) AS n FROM {staged} JOIN others USING ({keys})"
+            "SELECT count(*) FROM {staged} JOIN others USING ({keys})"
         ).format(
             keys=keys,
             published=published,
@@ -79,9 +80,8 @@ def _published_keys(connection: Connection, contract: Contract, batch: Batch, fo
             lowest=sql.Literal(bound.get("lowest")),
             highest=sql.Literal(bound.get("highest")),
             staged=staged,
-        )
-    ).fetchone()
-    twice = int(row["n"]) if row else 0
+        ),
+    )
     verdict = Verdict(
         gate="published keys",
         rule=f"({', '.join(contract.key)}) is not published in another partition",

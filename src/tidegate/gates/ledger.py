@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -128,7 +129,7 @@ def record_verdicts(
         cursor.executemany(
             "INSERT INTO ops.evidence (evidence_sha256, kind, path, figures) VALUES (%s, %s, %s, %s::jsonb) "
             "ON CONFLICT (evidence_sha256) DO NOTHING",
-            [(e.sha256, e.kind, str(e.path), _json(e.figures)) for e in evidence],
+            [(e.sha256, e.kind, str(e.path), json.dumps(e.figures, default=str)) for e in evidence],
         )
         cursor.executemany(
             """
@@ -216,9 +217,3 @@ def record_step(
         "INSERT INTO ops.step (subject, step, started_at, seconds, row_count, note) VALUES (%s, %s, %s, %s, %s, %s)",
         [subject, step, started, seconds, rows, note],
     )
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value, default=str)

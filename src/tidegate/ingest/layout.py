@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidegate.contracts import Column, Contract, Source
-from tidegate.errors import SourceError
+from tidegate.errors import SourceError, first_line
 from tidegate.ingest.delivery import DeliveredFile
 from tidegate.ingest.lines import LONGEST
 from tidegate.stores.duckdb import identifier, literal
@@ -157,7 +157,7 @@ def _parquet(engine: DuckDBPyConnection, contract: Contract, file: DeliveredFile
     try:
         described = engine.execute(f"DESCRIBE SELECT * FROM {reading}").fetchall()
     except duckdb.Error as error:
-        said = str(error).splitlines()[0].replace(str(file.path), "it")
+        said = first_line(error).replace(str(file.path), "it")
         raise SourceError(
             f"{file.name}: not a readable Parquet file ({said}); ask its sender to deliver it again"
         ) from error

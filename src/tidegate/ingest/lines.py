@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tidegate.errors import SourceError
 from tidegate.ingest.delivery import DeliveredFile
@@ -156,7 +155,7 @@ def require_one_ending(file: DeliveredFile) -> None:
     Raises:
         SourceError: some end with CRLF and some with LF, or a carriage return stands inside a line.
     """
-    with Path(file.path).open("rb") as stream:
+    with file.path.open("rb") as stream:
         first = next(stream, b"").endswith(b"\r\n")
         for number, line in enumerate(stream, start=2):
             if line.endswith(b"\n") and line.endswith(b"\r\n") != first:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidegate.contracts import Contract, Source
-from tidegate.errors import SourceError, UnavailableError, UsageError
+from tidegate.errors import SourceError, UnavailableError, UsageError, first_line
 from tidegate.ingest import check, lines
 from tidegate.ingest.delivery import Delivery
 from tidegate.ingest.layout import Laid, lay
@@ -85,17 +85,13 @@ def sift(
             raise UnavailableError(
                 f"no space left under {scratch}: free some and run this again; nothing was published"
             ) from error
-        raise SourceError(f"{delivery.name}: cannot be read ({str(error).splitlines()[0]})") from error
+        raise SourceError(f"{delivery.name}: cannot be read ({first_line(error)})") from error
     except duckdb.OutOfMemoryException as error:
-        raise UnavailableError(
-            f"{delivery.name}: {str(error).splitlines()[0]}; raise TIDEGATE_DUCKDB_MEMORY"
-        ) from error
+        raise UnavailableError(f"{delivery.name}: {first_line(error)}; raise TIDEGATE_DUCKDB_MEMORY") from error
     except duckdb.Error as error:
         for file in delivery.files:
             lines.require_one_ending(file)
-        raise SourceError(
-            f"{delivery.name}: cannot be read as {contract.dataset} ({str(error).splitlines()[0]})"
-        ) from error
+        raise SourceError(f"{delivery.name}: cannot be read as {contract.dataset} ({first_line(error)})") from error
     finally:
         engine.close()
 

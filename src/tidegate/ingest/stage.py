@@ -8,13 +8,13 @@ import structlog
 from psycopg import sql
 
 from tidegate.contracts import Contract, ddl
-from tidegate.errors import ContractError, TerminalError, UnavailableError
+from tidegate.errors import ContractError, TerminalError, UnavailableError, first_line
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Evidence, Verdict, evidence_folder
 from tidegate.settings import Settings
 from tidegate.stores import objects
-from tidegate.stores.postgres import Connection, connect, exclusive, table
+from tidegate.stores.postgres import Connection, connect, exclusive, number, table
 
 log = structlog.get_logger(__name__)
 
@@ -66,8 +66,7 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
 def _reconcile(
     settings: Settings, connection: Connection, contract: Contract, batch: Batch
 ) -> tuple[Verdict, Evidence]:
-    row = connection.execute(sql.SQL("SELECT count(*) AS n FROM {}").format(table("staging", batch.table))).fetchone()
-    staged = int(row["n"]) if row else 0
+    staged = number(connection, sql.SQL("SELECT count(*) FROM {}").format(table("staging", batch.table)))
     verdict = Verdict(
         gate="reconciliation",
         rule="rows staged = rows accepted",
@@ -113,14 +112,12 @@ def _copy_groups(settings: Settings, batch: Batch, groups: list[int]) -> int:
                     target.write(encoder.write_batch(rows))
                 target.write(encoder.finish())
         except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
-            raise TerminalError(f"batch {batch.batch_id}: the warehouse refused the rows: {_said(error)}") from error
+            raise TerminalError(
+                f"batch {batch.batch_id}: the warehouse refused the rows: {first_line(error)}"
+            ) from error
         except psycopg.Error as error:
             raise UnavailableError(
-                f"batch {batch.batch_id}: the warehouse stopped taking rows ({_said(error)}); run it again: "
+                f"batch {batch.batch_id}: the warehouse stopped taking rows ({first_line(error)}); run it again: "
                 "nothing was published"
             ) from error
         return cursor.rowcount
-
-
-def _said(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
