@@ -24,7 +24,7 @@ run: ## set up, start the stack, run the year through Airflow, leave the stack u
 
 test: ## set up and run every test, against real servers, with coverage
 	@bin/bootstrap test
-	@$(bin)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --cov --cov-report=term
+	@$(bin)/python -m pytest -n 2 --no-loadscope-reorder --cov --cov-report=term
 
 stop: ## stop the stack; what it holds stays
 	@if [ -x $(bin)/tidegate ]; then $(bin)/tidegate down; else echo "Nothing is installed here, so nothing runs."; fi

@@ -11,10 +11,12 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from tests.whole import whole
+from xdist.scheduler import LoadScopeScheduling
 
 from tidegate.migrate import door
 from tidegate.settings import Settings, get_settings, load_settings
@@ -36,19 +38,29 @@ FAST_AND_LOSSY = {
 
 #: Folders whose tests share what costs minutes: models built over two months, a Spark server.
 SHARED = ("models", "transforms")
+#: Files whose tests share one running stack.
+WHOLE = ("journeys/test_year.py", "observe/test_logs.py", "stack/test_whole_stack.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Keep together, in one worker, the tests of a file, of a folder that shares much, and of the whole stack."""
+
+    class Together(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0].removeprefix("tests/")
+            folder = file.partition("/")[0]
+            return "whole" if file in WHOLE else folder if folder in SHARED else file
+
+    return Together(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together, in one worker, the tests of a file, of a folder that shares much, and of the whole stack.
+    """Put what needs the whole stack first where workers share the tests (it mostly waits), and last where there is one.
 
-    In one process, what needs the whole stack comes last. Where workers share the work (`make test`), it comes first:
-    it takes longest, and mostly waits.
+    No other test of the same worker then shares the machine with a running Airflow.
     """
-    for item in items:
-        folder = item.path.parent.name
-        group = "whole" if _is_whole(item) else folder if folder in SHARED else str(item.path.relative_to(CHECKOUT))
-        item.add_marker(pytest.mark.xdist_group(group))
+    strange = {item.nodeid for item in items if _is_whole(item) and not item.path.as_posix().endswith(WHOLE)}
+    assert not strange, f"these need the whole stack, and their files are not in WHOLE: {strange}"
     items.sort(key=_is_whole, reverse="PYTEST_XDIST_WORKER" in os.environ)
 
 
