@@ -21,3 +21,13 @@ def at_work(**names: str) -> Iterator[Settings]:
     logs.hush()
     with logs.about(**names):
         yield settings
+
+
+def embedded_only(settings: Settings) -> None:
+    """Skip the task where the warehouse is not tidegate's own server: whoever runs it looks after it."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from tidegate.stack import warehouse
+
+    if not warehouse.is_mine(settings):
+        raise AirflowSkipException("the warehouse is a server of your own: whoever runs it backs it up")

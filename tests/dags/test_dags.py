@@ -96,7 +96,13 @@ def test_every_contract_and_every_transform_is_a_dag(dags: dict[str, dict[str, A
     derived = {f"transform_{name}" for name in catalog.names(load_settings(project=CHECKOUT))}
     assert len(ingested) >= 5
     assert len(derived) >= 2
-    assert set(dags) == ingested | derived | {"warehouse", "upkeep_freshness", "upkeep_docs"}
+    assert set(dags) == ingested | derived | {
+        "warehouse",
+        "upkeep_freshness",
+        "upkeep_docs",
+        "upkeep_backup",
+        "upkeep_restore_drill",
+    }
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -50,7 +50,7 @@ def replace(settings: Settings, moment: Moment, say: Say, *, backup_id: str | No
         beside = source.directory.with_name(f"{source.directory.name}.restored")
         shutil.rmtree(beside, ignore_errors=True)
         try:
-            restored = recover(settings, source, backup, moment, beside, folders, source.log)
+            restored = recover(settings, source, backup, moment, beside, wal_folders=folders, log_file=source.log)
             restored.stop()
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)

@@ -35,6 +35,8 @@ def run(server: PostgresServer, program: str, *arguments: str | Path) -> subproc
         text=True,
         check=False,
         umask=0o077,
+        # As Python has them: a file that may not grow any more is an error that the program tells, not its end.
+        restore_signals=False,
     )
 
 

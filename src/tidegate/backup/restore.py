@@ -76,7 +76,15 @@ def restore(settings: Settings, moment: Moment, into: Path | None = None, *, bac
     if source.running() and source.identity() == backup.cluster:
         wal.flush(source, archive)
     try:
-        server = recover(settings, source, backup, moment, place / "data", [archive.folder], place / "postgres.log")
+        server = recover(
+            settings,
+            source,
+            backup,
+            moment,
+            place / "data",
+            wal_folders=[archive.folder],
+            log_file=place / "postgres.log",
+        )
     except BaseException:
         # What a person may look at stays: the log. The half-restored data would only be taken for the warehouse.
         shutil.rmtree(place / "data", ignore_errors=True)
@@ -109,6 +117,7 @@ def recover(
     backup: Backup,
     moment: Moment,
     data: Path,
+    *,
     wal_folders: list[Path],
     log_file: Path,
 ) -> PostgresServer:

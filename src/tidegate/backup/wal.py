@@ -105,6 +105,10 @@ class Archive:
         """Return the position up to which whole segments are kept."""
         return max((number_of(name) + 1 for name in self.names() if is_segment(name)), default=0) * SEGMENT
 
+    def kept_at(self, name: str) -> float:
+        """Return when a segment came to lie here for good, in seconds since 1970."""
+        return max(file.stat().st_ctime for file in self.folder.glob(f"{name}.*"))
+
     def prune(self, oldest: Backup) -> list[str]:
         """Remove the segments that are older than what the oldest backup needs; return their names."""
         needed = position(oldest.start_lsn) // SEGMENT

@@ -29,9 +29,11 @@ def take(json: bool = _JSON) -> None:
     from tidegate.backup import retention
     from tidegate.backup import take as backups
     from tidegate.commands._display import print_json
+    from tidegate.observe import logs
     from tidegate.settings import get_settings
 
     settings = get_settings()
+    logs.configure(settings)
     taken = backups.verify(settings, backups.take(settings))
     gone = retention.prune(settings)
     if json:
@@ -98,10 +100,12 @@ def restore(
     from tidegate.backup.restore import restore as restored_beside
     from tidegate.commands._display import print_json
     from tidegate.errors import UsageError
+    from tidegate.observe import logs
     from tidegate.settings import get_settings
     from tidegate.stores.postgres import without_password
 
     settings, moment = get_settings(), Moment.read(to)
+    logs.configure(settings)
     if in_place:
         if into is not None:
             raise UsageError("--in-place and --into exclude each other: found both, expected one")

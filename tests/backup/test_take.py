@@ -1,0 +1,212 @@
+"""A backup is whole and known to be, or it is none; what cannot be kept is said."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.backup.conftest import Kept
+
+from tidegate.backup import retention, shelf, take, wal
+from tidegate.backup.lsn import SEGMENT, is_segment, number_of, position
+from tidegate.backup.shelf import Backup
+from tidegate.errors import BackupError, BusyError
+from tidegate.stack import warehouse
+
+KEEP = Path(warehouse.__file__).with_name("wal_keep.sh")
+
+
+def test_a_flipped_byte_fails_verification_and_the_backup_counts_no_longer(kept: Kept) -> None:
+    taken = kept.json("take")["taken"]
+    assert taken["verified_at"]
+    data = kept.home / "backups/base" / taken["backup_id"] / "data"
+    victim = max((data / "base").rglob("[0-9]*"), key=lambda path: path.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+
+    refused = kept.run("verify", taken["backup_id"])
+    assert isinstance(refused.exception, BackupError)
+    assert f"backup {taken['backup_id']} is damaged" in str(refused.exception)
+    assert f'checksum mismatch for file "{victim.relative_to(data)}"' in str(refused.exception)
+    assert shelf.find(kept.settings, taken["backup_id"]).verified_at is None
+    query = f"SELECT verified_at FROM ops.backup WHERE backup_id = '{taken['backup_id']}'"
+    assert kept.ask(query) == [(None,)]
+
+
+def test_a_gap_in_the_wal_is_named(kept: Kept) -> None:
+    taken = take.take(kept.settings)
+    server = warehouse.reach(kept.settings)
+    for name in ("A", "B", "C"):
+        kept.write(name)
+        wal.flush(server, wal.Archive(kept.archive))
+    take.verify(kept.settings, taken)
+    segments = sorted(path for path in kept.archive.iterdir() if len(path.stem) == 24)
+    away = segments[-2].rename(kept.home / segments[-2].name)
+    with pytest.raises(BackupError, match=f"has a gap: {segments[-2].stem} and 0 others are missing"):
+        take.verify(kept.settings, taken)
+    away.rename(segments[-2])
+    assert take.verify(kept.settings, taken).verified_at
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let nobody but root write into a folder."""
+    mode, owner = folder.stat().st_mode, folder.stat().st_uid
+    folder.chmod(0o500)
+    try:
+        yield
+    finally:
+        folder.chmod(mode)
+        assert folder.stat().st_uid == owner
+
+
+def test_an_archive_that_takes_nothing_is_told_and_nothing_is_lost(kept: Kept) -> None:
+    taken = take.take(kept.settings)
+    with locked(kept.archive):
+        kept.write("A")
+        kept.ask("SELECT pg_switch_wal()")
+        patience = time.monotonic() + 20
+        while not wal.look(warehouse.reach(kept.settings)).failing:
+            assert time.monotonic() < patience
+            time.sleep(0.1)
+        assert "WAL: the server cannot archive its WAL" in kept.run("list").output
+        assert "cannot archive its WAL" in kept.json("list")["trouble"]
+        with pytest.raises(BackupError, match=r"cannot archive its WAL: 0000000.* failed at .* segments wait"):
+            take.verify(kept.settings, taken)
+    # PostgreSQL tries again by itself: after a minute at the latest, or when it is told to read its settings.
+    wal.flush(warehouse.reach(kept.settings), wal.Archive(kept.archive), patience=90)
+    assert kept.json("list")["trouble"] is None
+    assert take.verify(kept.settings, taken).verified_at
+
+
+def test_a_full_disk_leaves_no_half_backup(kept: Kept) -> None:
+    before = shelf.backups(kept.settings)
+    base = kept.home / "backups/base"
+    words = [sys.executable, "-c", "import tidegate.cli; tidegate.cli.main()", "backup", "take"]
+    # A disk of eight megabytes that only this process sees; where none may be mounted, files that may have no more.
+    fill = 'mount -t tmpfs -o size=8m tmpfs "$0" && "$@"; status=$?; ls -A "$0" >&2; exit $status'
+    mine = [] if os.geteuid() == 0 else ["--map-root-user"]
+    mounted = ["unshare", *mine, "--mount", "sh", "-c", fill, str(base)]
+    may = subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode == 0
+    words = [*(mounted if may else ["prlimit", f"--fsize={8 << 20}"]), *words]
+    ended = subprocess.run(words, env=dict(os.environ), capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "no backup was taken: no space left on the disk; free some and run this again" in ended.stderr
+    assert ended.stderr.strip().endswith(")"), "the disk is as empty as before"
+    assert (shelf.backups(kept.settings), kept.unfinished()) == (before, [])
+    assert kept.json("take")["taken"]["size"] > 8 << 20
+
+
+def test_a_take_that_was_killed_leaves_nothing_that_counts(kept: Kept) -> None:
+    before = shelf.backups(kept.settings)
+    words = [sys.executable, "-c", "import tidegate.cli; tidegate.cli.main()", "backup", "take"]
+    with subprocess.Popen(words, env=dict(os.environ), start_new_session=True, stdout=subprocess.DEVNULL) as taking:
+        while not list((kept.home / "backups/base").glob("*.partial/data/base")):
+            assert taking.poll() is None
+            time.sleep(0.01)
+        os.killpg(taking.pid, signal.SIGKILL)
+    assert len(kept.unfinished()) == 1
+    assert shelf.backups(kept.settings) == before
+    take.take(kept.settings)
+    assert kept.unfinished() == []
+
+
+def test_two_do_not_change_the_shelf_at_once(kept: Kept) -> None:
+    with take.alone(kept.settings), pytest.raises(BusyError, match="the shelf of backups is being worked on"):
+        take.take(kept.settings)
+
+
+def some(count: int, *, verified: set[int]) -> list[Backup]:
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    one = Backup("", "full", "x", "7", 1, "0/1000028", "0/1000100", began, began, 1)
+    return [
+        replace(
+            one, backup_id=str(n), started_at=began + timedelta(n), verified_at=began if n in verified else None
+        )
+        for n in range(count)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verified", "kept", "gone"),
+    [
+        ({0, 1, 2, 3}, 2, ["0", "1"]),
+        ({0, 1, 2}, 2, ["0"]),  # the newest is not known to be whole: it replaces none
+        ({0}, 1, []),
+        (set(), 1, []),
+        ({1}, 1, ["0"]),
+        ({0, 1, 2, 3}, 4, []),
+    ],
+)
+def test_an_old_backup_goes_only_when_enough_newer_ones_are_whole(
+    verified: set[int], kept: int, gone: list[str]
+) -> None:
+    assert [backup.backup_id for backup in retention.outlived(some(4, verified=verified), kept)] == gone
+
+
+def test_pruning_removes_what_was_outlived_and_the_wal_that_only_it_needed(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = take.verify(kept.settings, take.take(kept.settings))
+    monkeypatch.setenv("TIDEGATE_BACKUPS_KEPT", "1")
+    new = take.take(kept.settings)
+    retention.prune(kept.settings)
+    assert old in shelf.backups(kept.settings), "the newer one was not verified yet"
+    take.verify(kept.settings, new)
+    removed = retention.prune(kept.settings)
+    assert old in removed
+    (left,) = shelf.backups(kept.settings)
+    assert left.backup_id == new.backup_id
+    archive = wal.Archive(kept.archive)
+    needed = position(new.start_lsn) // SEGMENT
+    assert min(number_of(name) for name in archive.names() if is_segment(name)) == needed
+    take.verify(kept.settings, left)
+    rows = kept.ask(
+        f"SELECT removed_at IS NULL FROM ops.backup WHERE backup_id IN ('{old.backup_id}', '{new.backup_id}')"
+    )
+    assert sorted(rows) == [(False,), (True,)]
+
+
+def keep(segment: Path, folder: Path, name: str = "000000010000000000000001") -> subprocess.CompletedProcess[str]:
+    words = ["sh", str(KEEP), str(segment), name, str(folder)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def test_a_segment_is_kept_once_and_never_overwritten(tmp_path: Path) -> None:
+    folder, segment = tmp_path / "wal", tmp_path / "segment"
+    folder.mkdir()
+    segment.write_bytes(os.urandom(1 << 20))
+    assert keep(segment, folder).returncode == 0
+    (kept,) = folder.iterdir()
+    content = kept.read_bytes()
+    assert keep(segment, folder).returncode == 0, "PostgreSQL may ask twice for the same"
+    segment.write_bytes(b"something else")
+    refused = keep(segment, folder)
+    assert refused.returncode == 1
+    assert "is there already and holds something else" in refused.stderr
+    assert kept.read_bytes() == content
+
+
+@pytest.mark.parametrize("milliseconds", [1, 5, 10, 20, 40, 80])
+def test_a_segment_is_kept_whole_wherever_its_keeper_was_killed(tmp_path: Path, milliseconds: int) -> None:
+    folder, segment = tmp_path / "wal", tmp_path / "segment"
+    folder.mkdir()
+    segment.write_bytes(os.urandom(16 << 20))
+    words = ["sh", str(KEEP), str(segment), "000000010000000000000001", str(folder)]
+    with subprocess.Popen(words, start_new_session=True) as keeping:
+        time.sleep(milliseconds / 1000)
+        os.killpg(keeping.pid, signal.SIGKILL)
+    assert keep(segment, folder).returncode == 0
+    (kept,) = folder.iterdir()
+    unpack = {".zst": "zstd", ".gz": "gzip"}[kept.suffix]
+    assert subprocess.run([unpack, "-dc", kept], capture_output=True, check=True).stdout == segment.read_bytes()
