@@ -62,7 +62,7 @@ def end_of(contract: Contract) -> datetime | None:
 
     A record of the past (the demo year) is asked for by backfill only; nobody waits for last month's delivery.
     """
-    last = contract.sources[0].options.get("lastPartition") if contract.sources else None
+    last = contract.source.options.get("lastPartition")
     if last is None or contract.partitioning is None or contract.partitioning.grain is None:
         return None
     # Not the end of that partition's data, but the moment that it is due: when the next one begins.

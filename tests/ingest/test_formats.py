@@ -169,7 +169,7 @@ def sifted(shop: Shop, path: Path) -> Sifted:
     """Sift one file of March under a folder of its own."""
     scratch = Path(tempfile.mkdtemp(dir=shop.root))
     delivery = Delivery((receive(path, path.name, scratch / "in"),))
-    return sift(shop.contract, shop.contract.sources[0], delivery, "2024-03", scratch / "work", "256MB")
+    return sift(shop.contract, delivery, "2024-03", scratch / "work", "256MB")
 
 
 def rows_of(arrived: Sifted) -> list[dict[str, Any]]:

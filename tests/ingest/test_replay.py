@@ -18,6 +18,7 @@ from tidegate.ingest.land import land
 from tidegate.ingest.replay import Replay, land_repaired
 from tidegate.publish.batches import reject, undo
 from tidegate.stores.postgres import connect
+from tidegate.wave import ingest
 
 BAD_AMOUNT = "8,2024-03-08,Hedy,eight,1,true,"
 BAD_DAY = "9,2024-03-32,Eve,9.00,1,true,"
@@ -240,6 +241,34 @@ def test_a_changed_cell_may_begin_with_an_equals_sign(shop: Shop) -> None:
     shop.ingest([*MARCH, "8,2024-03-08,,8.00,1,true,"])
     replay(shop, edit(export(shop), customer="'=Eve"))
     assert shop.published()[-1]["customer"] == "=Eve"
+
+
+DASHES = """
+  - server: inbox
+    type: local
+    path: "orders/{partition}.csv"
+    format: csv
+    customProperties:
+      - {property: delimiter, value: ";"}
+      - {property: nullValues, value: ["-", "n/a"]}
+"""
+
+
+def test_what_means_no_value_means_the_same_in_a_delivery_and_in_a_repaired_sheet(shop: Shop) -> None:
+    shop.agree(share=0.9, server=DASHES)
+    header = HEADER.replace(",", ";")
+    rows = ["1;2024-03-01;;1.50;-;true;n/a", "2;2024-03-02;;two;-;true;n/a", "3;2024-03-03;Ada;3.50;;true;-"]
+    delivered = ingest(shop.settings, "orders", "2024-03", shop.file(rows, header=header))
+    assert (delivered.accepted_count, delivered.refused_count) == (1, 2)
+    path = export(shop)
+    edit(path, order_id="2", amount_euro="2.50", customer="", weight_kg="n/a")
+    edit(path, order_id="3", customer="")
+    (still,) = replay(shop, path).refused.values()
+    assert (still.column, still.value) == ("weight_kg", "")
+    replay(shop, edit(path, order_id="3", weight_kg="-"))
+    assert [(row["customer"], row["weight_kg"], row["shipped_at"]) for row in shop.published()] == [
+        ("", None, None)
+    ] * 3
 
 
 def test_a_nul_stays_refused_until_it_is_taken_out(shop: Shop) -> None:

@@ -100,6 +100,7 @@ class Column:
     classification: str | None = None
     references: str | None = None
     unit: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,26 @@ class Source:
     type: str
     location: str
     format: str
-    options: dict[str, Any]
+    options: Mapping[str, Any]
+
+    @property
+    def delimiter(self) -> str:
+        """What stands between the values of a CSV file."""
+        return str(self.options.get("delimiter", ","))
+
+    @property
+    def quote(self) -> str:
+        """What stands around a value of a CSV file that holds the delimiter; doubled, it is meant itself."""
+        return str(self.options.get("quote", '"'))
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        """Every text that means no value in a CSV file: those that the contract lists alone, else the empty text."""
+        return tuple(map(str, self.options.get("nullValues", [""])))
+
+
+#: How a file is read that somebody hands over where the contract names no server.
+HANDED_OVER = Source("file", "local", "", "csv", {})
 
 
 @dataclass(frozen=True)
@@ -181,12 +201,22 @@ class Contract:
         return (*row, Rule("key", self.key, True, self.key_line)) if self.key else row
 
     @property
+    def source(self) -> Source:
+        """Where deliveries come from, and how their files are to be read."""
+        return self.sources[0] if self.sources else HANDED_OVER
+
+    @property
     def calendar_column(self) -> Column | None:
         """The date or timestamp whose value alone names a row's partition; None where plain values do."""
         if self.partitioning is None or len(self.partitioning.columns) != 1:
             return None
         column = self.column(self.partitioning.columns[0])
         return column if column.logical_type in ("date", "timestamp") else None
+
+    @property
+    def tenant(self) -> str | None:
+        """The column whose value names the tenant that a row belongs to (tag `tenant`); None if rows are everybody's."""
+        return next((column.name for column in self.columns if "tenant" in column.tags), None)
 
     @property
     def project(self) -> Path:

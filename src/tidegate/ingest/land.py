@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from tidegate.contracts import Contract, Source
+from tidegate.contracts import Contract
 from tidegate.contracts.model import WHOLE
 from tidegate.errors import SourceError, UnavailableError, UsageError
 from tidegate.gates import ledger
@@ -40,12 +40,11 @@ def land(settings: Settings, contract: Contract, partition: str | None = None, f
         UnavailableError: the warehouse, the landing area or the disk cannot be used at the moment.
         TerminalError: the landing area refuses the file.
     """
-    source = contract.sources[0] if contract.sources else None
     try:
         with spool(settings.home, contract.dataset) as folder:
-            delivery = _receive(settings, contract, source, partition, file, folder / "in")
-            chosen = partition or _only_partition(settings, contract, source, delivery, folder)
-            return _take_in(settings, contract, source, chosen, delivery, folder / "work")
+            delivery = _receive(settings, contract, partition, file, folder / "in")
+            chosen = partition or _only_partition(settings, contract, delivery, folder)
+            return _take_in(settings, contract, chosen, delivery, folder / "work")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UnavailableError(
@@ -54,25 +53,21 @@ def land(settings: Settings, contract: Contract, partition: str | None = None, f
         raise
 
 
-def _receive(
-    settings: Settings, contract: Contract, source: Source | None, partition: str | None, file: Path | None, into: Path
-) -> Delivery:
+def _receive(settings: Settings, contract: Contract, partition: str | None, file: Path | None, into: Path) -> Delivery:
     if contract.partitioning is None and partition not in (None, WHOLE):
         raise UsageError(f"{contract.dataset} has no partitions: leave --partition away")
     if contract.partitioning is not None and partition is not None:
         check.partition_condition(contract, partition)
     if file is not None:
         return Delivery((receive(file, str(file), into),))
-    if source is None:
+    if not contract.sources:
         raise UsageError(f"{contract.reference} names no server to fetch from: hand the file over with --file")
     if contract.partitioning is not None and partition is None:
         raise UsageError(f"{contract.dataset} is delivered by partition: say which with --partition")
-    return fetch(settings, contract, source, partition or WHOLE, into)
+    return fetch(settings, contract, contract.source, partition or WHOLE, into)
 
 
-def _take_in(
-    settings: Settings, contract: Contract, source: Source | None, partition: str, delivery: Delivery, work: Path
-) -> Batch:
+def _take_in(settings: Settings, contract: Contract, partition: str, delivery: Delivery, work: Path) -> Batch:
     batch_id = identify(contract, partition, delivery)
     with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
         known = ledger.find_batch(connection, batch_id)
@@ -81,7 +76,7 @@ def _take_in(
             return known
         connection.commit()
         with ledger.timed(settings, batch_id, "land") as timing:
-            sifted = sift(contract, source, delivery, partition, work, settings.duckdb_memory)
+            sifted = sift(contract, delivery, partition, work, settings.duckdb_memory)
             timing.rows = sifted.delivered
             url = keep(settings, contract, partition, batch_id, sifted.parquet)
             batch = _batch(contract, partition, batch_id, delivery, sifted, url)
@@ -103,12 +98,10 @@ def identify(contract: Contract, partition: str, delivery: Delivery) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def _only_partition(
-    settings: Settings, contract: Contract, source: Source | None, delivery: Delivery, spool: Path
-) -> str:
+def _only_partition(settings: Settings, contract: Contract, delivery: Delivery, spool: Path) -> str:
     if contract.partitioning is None:
         return WHOLE
-    found = partitions(contract, source, delivery, spool / "partitions", settings.duckdb_memory)
+    found = partitions(contract, delivery, spool / "partitions", settings.duckdb_memory)
     if len(found) == 1:
         return found[0]
     if not found:
@@ -171,7 +164,15 @@ def judge_refused(settings: Settings, contract: Contract, batch: Batch) -> tuple
         target_source=f"{contract.reference}:{contract.line}",
         rule_set_version=contract.version,
     )
-    told = ("batch_id", "source_name", "source_sha256", "landing_url", "delivered_count", "accepted_count", "refused_count")
+    told = (
+        "batch_id",
+        "source_name",
+        "source_sha256",
+        "landing_url",
+        "delivered_count",
+        "accepted_count",
+        "refused_count",
+    )
     figures = {name: getattr(batch, name) for name in told}
     folder = evidence_folder(settings.home, batch.dataset, batch.batch_id)
     counted = Evidence.write("count", folder / "landed.json", figures, figures)

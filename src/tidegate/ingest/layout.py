@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tidegate.contracts import Column, Contract, Source
+from tidegate.contracts import Column, Contract
 from tidegate.errors import SourceError, first_line
 from tidegate.ingest.delivery import DeliveredFile
 from tidegate.ingest.lines import LONGEST
@@ -45,31 +45,29 @@ class Laid:
         return {name for name, (text, _) in self.values.items() if text is not None}
 
 
-def lay(engine: DuckDBPyConnection, contract: Contract, source: Source | None, file: DeliveredFile) -> Laid:
+def lay(engine: DuckDBPyConnection, contract: Contract, file: DeliveredFile) -> Laid:
     """Look at the file's head and lay it out by its format.
 
     Raises:
         SourceError: the file cannot hold this dataset at all (other columns, not UTF-8, not the format).
     """
-    match _format(source, file):
+    match _format(contract, file):
         case "parquet":
             return _parquet(engine, contract, file)
         case "json" | "jsonl" | "ndjson":
             return _json_lines(contract, file)
         case _:
-            return _csv(contract, source, file)
+            return _csv(contract, file)
 
 
-def _format(source: Source | None, file: DeliveredFile) -> str:
+def _format(contract: Contract, file: DeliveredFile) -> str:
     by_suffix = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
     # A file handed over by --file may be in another format than the contract's usual deliveries.
-    return by_suffix.get(file.path.suffix) or (source.format.lower() if source else "csv")
+    return by_suffix.get(file.path.suffix) or contract.source.format.lower()
 
 
-def _csv(contract: Contract, source: Source | None, file: DeliveredFile) -> Laid:
-    options = source.options if source else {}
-    delimiter, quote = str(options.get("delimiter", ",")), str(options.get("quote", '"'))
-    nulls = [str(v) for v in options.get("nullValues", [""])]
+def _csv(contract: Contract, file: DeliveredFile) -> Laid:
+    delimiter, quote, nulls = contract.source.delimiter, contract.source.quote, contract.source.nulls
     delivered = _header(file, delimiter, quote)
     _same_columns(contract, file, delivered, delimiter)
     columns = "{" + ", ".join(f"{literal(name)}: 'VARCHAR'" for name in delivered) + "}"

@@ -131,7 +131,7 @@ class _Step:
                 with ledger.timed(self.settings, self.own, "replay") as timing:
                     delivery = Delivery((self._landed(base, folder), self._sheet(rows, repaired, folder)))
                     memory = self.settings.duckdb_memory
-                    sifted = sift(self.contract, None, delivery, self.partition, folder / "work", memory)
+                    sifted = sift(self.contract, delivery, self.partition, folder / "work", memory)
                     still = self._still_refused(sifted, rows, repaired)
                     accepted = [r.refused_row_id for r in rows if r.refused_row_id not in still]
                     timing.rows = len(accepted)

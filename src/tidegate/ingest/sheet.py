@@ -1,7 +1,7 @@
 """The CSV file in which a person repairs refused rows: written so that a spreadsheet runs no formula, read back exactly.
 
 A cell that nobody changed means what was delivered, be it empty text, no value or a NUL; only changed cells are
-interpreted.
+interpreted, as they would be in a delivered file.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ def _delivered(contract: Contract, row: RefusedRow) -> dict[str, str | None]:
     line = str(row.record["line"])
     if (document := _object(line)) is not None:
         return {name: _text(document.get(name)) for name in names}
-    options = contract.sources[0].options if contract.sources else {}
-    delimiter, quote = str(options.get("delimiter", ",")), str(options.get("quote", '"'))
-    fields = next(csv.reader(line.splitlines()[:1], delimiter=delimiter, quotechar=quote), [])
+    source = contract.source
+    fields = next(csv.reader(line.splitlines()[:1], delimiter=source.delimiter, quotechar=source.quote), [])
     return {name: fields[n] if n < len(fields) else None for n, name in enumerate(names)}
 
 
@@ -115,7 +114,6 @@ def read(contract: Contract, rows: Sequence[RefusedRow], path: Path) -> dict[int
         SourceError: the sheet lacks a column of the contract, or a row of `rows`.
     """
     wanted = {row.refused_row_id: row for row in rows}
-    nulls = {"", *map(str, (contract.sources[0].options if contract.sources else {}).get("nullValues", []))}
     found: dict[int, Repaired] = {}
     for line, cells in _records(path):
         row = wanted.get(int(cells[ID]))
@@ -130,7 +128,7 @@ def read(contract: Contract, rows: Sequence[RefusedRow], path: Path) -> dict[int
                 # The quarantine spells NUL out, because PostgreSQL cannot store it.
                 values[name] = before.replace("\\u0000", "\0") if before is not None else None
             else:
-                values[name] = None if cells[name] in nulls else _meant(cells[name])
+                values[name] = None if cells[name] in contract.source.nulls else _meant(cells[name])
                 changed = True
         found[row.refused_row_id] = Repaired(line, values, changed)
     return found

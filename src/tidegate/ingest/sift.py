@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidegate.contracts import Contract, Source
+from tidegate.contracts import Contract
 from tidegate.errors import SourceError, UnavailableError, UsageError, first_line
 from tidegate.ingest import check, lines
 from tidegate.ingest.delivery import Delivery
@@ -60,9 +60,7 @@ def open_engine(scratch: Path, memory: str) -> DuckDBPyConnection:
     return engine
 
 
-def sift(
-    contract: Contract, source: Source | None, delivery: Delivery, partition: str, scratch: Path, memory: str
-) -> Sifted:
+def sift(contract: Contract, delivery: Delivery, partition: str, scratch: Path, memory: str) -> Sifted:
     """Check every row of `delivery` against the contract and write the accepted ones to Parquet under `scratch`.
 
     Raises:
@@ -73,9 +71,9 @@ def sift(
 
     engine = open_engine(scratch, memory)
     try:
-        laid = [lay(engine, contract, source, file) for file in delivery.files]
+        laid = [lay(engine, contract, file) for file in delivery.files]
         target = scratch / "accepted.parquet"
-        sieve = _Sieve(engine, contract, partition, laid, target, source)
+        sieve = _Sieve(engine, contract, partition, laid, target)
         accepted = sieve.pour()
         if accepted == sieve.records_at_most() and not sieve.has_duplicates():
             return Sifted(target, accepted, accepted, [])
@@ -96,12 +94,12 @@ def sift(
         engine.close()
 
 
-def partitions(contract: Contract, source: Source | None, delivery: Delivery, scratch: Path, memory: str) -> list[str]:
+def partitions(contract: Contract, delivery: Delivery, scratch: Path, memory: str) -> list[str]:
     """Return the partitions that the rows of a delivery name, sorted; rows without a readable one don't count."""
     engine = open_engine(scratch, memory)
     try:
         found: set[str] = set()
-        for laid in (lay(engine, contract, source, file) for file in delivery.files):
+        for laid in (lay(engine, contract, file) for file in delivery.files):
             query = f"SELECT DISTINCT {check.partition_name(contract)} FROM ({_typed(contract, laid)})"
             found |= {str(row[0]) for row in engine.execute(query).fetchall() if row[0]}
         return sorted(p for p in found if _is_partition(contract, p))
@@ -138,10 +136,9 @@ class _Sieve:
         partition: str,
         laid: list[Laid],
         target: Path,
-        source: Source | None,
     ) -> None:
         self.engine, self.contract, self.partition = engine, contract, partition
-        self.laid, self.target, self.source = laid, target, source
+        self.laid, self.target = laid, target
         self.columns = ", ".join(identifier(c.name) for c in contract.columns)
         self.keys = [rule for rule in contract.rules if rule.kind == "key"]
 
@@ -249,9 +246,8 @@ class _Sieve:
             return Reading(starts={place: place for place in wanted})
         if not laid.header_lines:
             return lines.read_plain(laid.file, wanted)
-        options = self.source.options if self.source else {}
-        delimiter, quote = str(options.get("delimiter", ",")), str(options.get("quote", '"'))
-        reading = lines.read_csv(laid.file, delimiter, quote, wanted)
+        source = self.contract.source
+        reading = lines.read_csv(laid.file, source.delimiter, source.quote, wanted)
         row = self.engine.execute('SELECT count(*) FROM checked WHERE "file$" = ?', [number]).fetchone()
         if not row or row[0] != reading.count:
             first = f":{reading.unreadable[0].line}" if reading.unreadable else ""
