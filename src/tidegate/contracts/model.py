@@ -8,6 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from tidegate.contracts.types import INTEGERS
+from tidegate.errors import UsageError
+
 Grain = Literal["year", "month", "day"]
 #: Grain → the names of its partitions: as a strftime format, and as one tells a person.
 _FORMS: dict[Grain, tuple[str, str]] = {
@@ -102,6 +105,10 @@ class Column:
     unit: str | None = None
     tags: tuple[str, ...] = ()
 
+    def can_be(self, part: str) -> bool:
+        """Return whether a partition's name may say `part` of this column."""
+        return part.lstrip("-").isdigit() if self.postgres_type in INTEGERS else bool(part)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -158,6 +165,13 @@ class Partitioning:
     def start_of(self, partition: str) -> datetime:
         """Return the instant (UTC) that the partition of that name starts at; ValueError if it names none."""
         return datetime.strptime(partition, self.form).replace(tzinfo=UTC)
+
+    def holds(self, partition: str) -> bool:
+        """Return whether the calendar has a partition of that name."""
+        try:
+            return self.of_instant(self.start_of(partition)) == partition
+        except ValueError:
+            return False
 
     def following(self, partition: str) -> str:
         """Name the next partition of the calendar; ValueError if `partition` names none."""
@@ -227,6 +241,27 @@ class Contract:
     def reference(self) -> str:
         """`schemas/flights.odcs.yaml`: the name by which verdicts cite the contract."""
         return f"{self.path.parent.name}/{self.path.name}"
+
+    def parts_of(self, partition: str) -> list[str]:
+        """Split a partition's name into the values of the columns that name it; a whole dataset has none.
+
+        Raises:
+            UsageError: the name does not have the contract's form.
+        """
+        named = self.partitioning
+        if named is None:
+            if partition != WHOLE:
+                raise UsageError(f"{self.dataset} has no partitions: leave --partition away")
+            return []
+        parts = [partition] if len(named.columns) == 1 else partition.split("-")
+        right = len(parts) == len(named.columns)
+        if right and named.grain is not None:
+            right = named.holds(partition)
+        elif right:
+            right = all(self.column(name).can_be(part) for name, part in zip(named.columns, parts, strict=True))
+        if not right:
+            raise UsageError(f"{partition!r} is no partition of {self.dataset}: expected the form {named.expected}")
+        return parts
 
     def column(self, name: str) -> Column:
         """Return the column of that name; KeyError if there is none."""

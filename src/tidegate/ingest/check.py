@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tidegate.contracts import Column, Contract, Rule
-from tidegate.contracts.model import Partitioning
 from tidegate.contracts.types import FLOATS, INTEGERS
-from tidegate.errors import UsageError
 from tidegate.stores.duckdb import identifier, literal
 
 #: Condition that a row breaks `rule`; both sides of the pair are never NULL.
@@ -129,12 +127,11 @@ def partition_condition(contract: Contract, partition: str) -> str:
     Raises:
         UsageError: the partition's name does not have the contract's form.
     """
-    partitioning = contract.partitioning
-    assert partitioning is not None
-    parts = partition_parts(contract, partitioning, partition)
+    assert contract.partitioning is not None
+    parts = contract.parts_of(partition)
     if contract.calendar_column is not None:
         return f"{partition_name(contract)} = {literal(partition)}"
-    columns = [contract.column(name) for name in partitioning.columns]
+    columns = [contract.column(name) for name in contract.partitioning.columns]
     return " AND ".join(
         f"{identifier(column.name)} = CAST({literal(part)} AS {column.duckdb_type})"
         for column, part in zip(columns, parts, strict=True)
@@ -154,28 +151,3 @@ def partition_name(contract: Contract) -> str:
         for name in partitioning.columns
     ]
     return "concat_ws('-', " + ", ".join(shown) + ")"
-
-
-def partition_parts(contract: Contract, partitioning: Partitioning, partition: str) -> list[str]:
-    """Split a partition's name into the values of its columns.
-
-    Raises:
-        UsageError: it does not have the contract's form.
-    """
-    parts = [partition] if len(partitioning.columns) == 1 else partition.split("-")
-    right = len(parts) == len(partitioning.columns)
-    if right and partitioning.grain is not None:
-        try:
-            right = partitioning.of_instant(partitioning.start_of(partition)) == partition
-        except ValueError:
-            right = False
-    elif right:
-        right = all(
-            part.lstrip("-").isdigit() if contract.column(name).postgres_type in INTEGERS else bool(part)
-            for name, part in zip(partitioning.columns, parts, strict=True)
-        )
-    if not right:
-        raise UsageError(
-            f"{partition!r} is no partition of {contract.dataset}: expected the form {partitioning.expected}"
-        )
-    return parts

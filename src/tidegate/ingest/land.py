@@ -16,7 +16,7 @@ from tidegate.errors import SourceError, UnavailableError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Evidence, Verdict, evidence_folder
-from tidegate.ingest import check, quarantine
+from tidegate.ingest import quarantine
 from tidegate.ingest.delivery import Delivery, receive
 from tidegate.ingest.sift import Sifted, partitions, sift
 from tidegate.ingest.sources import fetch
@@ -54,10 +54,8 @@ def land(settings: Settings, contract: Contract, partition: str | None = None, f
 
 
 def _receive(settings: Settings, contract: Contract, partition: str | None, file: Path | None, into: Path) -> Delivery:
-    if contract.partitioning is None and partition not in (None, WHOLE):
-        raise UsageError(f"{contract.dataset} has no partitions: leave --partition away")
-    if contract.partitioning is not None and partition is not None:
-        check.partition_condition(contract, partition)
+    if partition is not None:
+        contract.parts_of(partition)
     if file is not None:
         return Delivery((receive(file, str(file), into),))
     if not contract.sources:

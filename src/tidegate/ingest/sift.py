@@ -109,7 +109,7 @@ def partitions(contract: Contract, delivery: Delivery, scratch: Path, memory: st
 
 def _is_partition(contract: Contract, name: str) -> bool:
     try:
-        check.partition_condition(contract, name)
+        contract.parts_of(name)
     except UsageError:
         return False
     return True

@@ -19,7 +19,6 @@ from tidegate.contracts import Contract, Source
 from tidegate.errors import ContractError, SourceError, TidegateError, UnavailableError, first_line
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
-from tidegate.ingest.check import partition_parts
 from tidegate.ingest.delivery import DeliveredFile, Delivery
 from tidegate.ingest.sift import open_engine
 from tidegate.settings import Settings, source_variable
@@ -113,7 +112,7 @@ def _in_partition(contract: Contract, partition: str) -> list[sql.Composed]:
     partitioning = contract.partitioning
     if partitioning is None:
         return []
-    parts = partition_parts(contract, partitioning, partition)
+    parts = contract.parts_of(partition)
     if (calendar := contract.calendar_column) is not None:
         # A range, and not a form, is what the source may have an index for, or partitions of its own.
         start, end = (partitioning.start_of(p) for p in (partition, partitioning.following(partition)))
