@@ -221,6 +221,13 @@ def test_a_partition_is_followed_by_the_next_of_the_calendar(partitions: list[st
     assert [partitioning.following(name) for name in partitions[:-1]] == partitions[1:]
 
 
+@pytest.mark.parametrize("partition", ["9999", "9999-12", "9999-12-31"])
+def test_nothing_follows_the_last_partition_of_the_calendar(partition: str) -> None:
+    grain: Grain = {4: "year", 7: "month", 10: "day"}[len(partition)]
+    with pytest.raises(UsageError, match=f"partition {partition} is the calendar's last"):
+        Partitioning(("ordered_on",), grain).following(partition)
+
+
 def test_a_partition_may_be_a_value_and_a_dataset_may_have_none(tmp_path: Path) -> None:
     by_value = read(
         tmp_path,

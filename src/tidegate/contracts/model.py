@@ -174,10 +174,19 @@ class Partitioning:
             return False
 
     def following(self, partition: str) -> str:
-        """Name the next partition of the calendar; ValueError if `partition` names none."""
+        """Name the next partition of the calendar; ValueError if `partition` names none.
+
+        Raises:
+            UsageError: it is the last one, which no date of the calendar comes after.
+        """
         assert self.grain is not None
-        # Also from the start of the shortest one, the longest ends within the next.
-        return self.of_instant(self.start_of(partition) + _LONGEST[self.grain])
+        try:
+            # Also from the start of the shortest one, the longest ends within the next.
+            return self.of_instant(self.start_of(partition) + _LONGEST[self.grain])
+        except OverflowError:
+            raise UsageError(
+                f"partition {partition} is the calendar's last, and has no end; expected one before the end of the year 9999"
+            ) from None
 
 
 @dataclass(frozen=True)
