@@ -41,6 +41,7 @@ _ALIASES = {
     "varchar": "text",
     "timestamp with time zone": "timestamptz",
     "timestamp without time zone": "timestamp",
+    "time without time zone": "time",
 }
 #: Logical type → the PostgreSQL types that can hold it.
 COMPATIBLE = {
@@ -62,14 +63,18 @@ def postgres_type(logical: str, physical: str | None) -> str | None:
     """Return the canonical PostgreSQL type for a property, or None if the pair is not supported."""
     if physical is None:
         return DEFAULT_POSTGRES.get(logical)
-    spelled = " ".join(physical.lower().split())
-    spelled = _ALIASES.get(spelled, spelled)
+    spelled = canonical(" ".join(physical.lower().split()))
     numeric = _NUMERIC.match(spelled)
     if numeric:
         precision, scale = int(numeric[1]), int(numeric[2] or 0)
         fits = 0 < precision <= _MAX_PRECISION and scale <= precision
         return f"numeric({precision},{scale})" if fits and "numeric" in COMPATIBLE.get(logical, ()) else None
     return spelled if spelled in DUCKDB and spelled in COMPATIBLE.get(logical, ()) else None
+
+
+def canonical(spelled: str) -> str:
+    """Return a PostgreSQL type as we spell it, whichever of its names it comes by."""
+    return _ALIASES.get(spelled, spelled)
 
 
 def duckdb_type(postgres: str) -> str:

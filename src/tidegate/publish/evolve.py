@@ -16,6 +16,7 @@ from tidegate.contracts import Contract, ddl
 from tidegate.contracts.evolution import Breach, Layout, Shape, Step, plan
 from tidegate.contracts.lineage import Lineage
 from tidegate.contracts.model import LINEAGE_COLUMNS, version_number
+from tidegate.contracts.types import canonical
 from tidegate.errors import ContractError
 from tidegate.migrate import door
 from tidegate.publish import views
@@ -141,7 +142,7 @@ def layout_of(connection: Connection, schema: str, name: str) -> Layout | None:
     if not rows:
         return None
     columns = {
-        row["attname"]: Shape(str(_SPELLED.get(row["type"], row["type"])), row["attnotnull"])
+        row["attname"]: Shape(canonical(row["type"]), row["attnotnull"])
         for row in rows
         if row["attname"] not in LINEAGE_COLUMNS
     }
@@ -156,14 +157,6 @@ def layout_of(connection: Connection, schema: str, name: str) -> Layout | None:
         [schema, name],
     ).fetchall()
     return Layout(columns, tuple(row["attname"] for row in key if row["attname"] not in LINEAGE_COLUMNS))
-
-
-#: PostgreSQL's own spelling → ours.
-_SPELLED = {
-    "timestamp with time zone": "timestamptz",
-    "timestamp without time zone": "timestamp",
-    "time without time zone": "time",
-}
 
 
 def _refusal(contract: Contract, waiting: Pending) -> str:
