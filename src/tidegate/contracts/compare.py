@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidegate.contracts.document import parse
-from tidegate.contracts.model import version_number
+from tidegate.contracts.model import Partitioning, partition_in_words, version_number
 from tidegate.contracts.types import postgres_type, widens
 
 Level = Literal["breaking", "warning", "compatible"]
@@ -224,23 +224,20 @@ def _partition_changed(entry: Any, before: dict[str, Any], after: dict[str, Any]
     inside = path[0] == "schema" and path[2:3] == ["properties"] and len(path) >= 5
     if not inside or not (path[4] in ("partitioned", "partitionKeyPosition") or "partitionGrain" in path):
         return None
-    columns = [_partition(_properties(tree, path)) for tree in (before, after)]
-    if columns[0] == columns[1]:
+    old, new = (_partition(_properties(tree, path)) for tree in (before, after))
+    if old == new:
         return "untested", "What a partition is stays, spelled otherwise"
-    words = " to ".join(", ".join(f"{name} ({grain})" for name, grain in c) or "the whole dataset" for c in columns)
-    return "both", f"Changed what a partition is, from {words}"
+    return "both", f"Changed what a partition is, from {old} to {new}"
 
 
-def _partition(properties: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the columns that name a partition, in their order, each with the grain that a date would have."""
+def _partition(properties: dict[str, Any]) -> str:
     marked = [(c.get("partitionKeyPosition") or 0, name) for name, c in properties.items() if c.get("partitioned")]
-    return [(name, _grain(properties[name])) for _, name in sorted(marked, key=lambda found: found[0])]
-
-
-def _grain(column: dict[str, Any]) -> str:
-    if column.get("logicalType") not in ("date", "timestamp"):
-        return "value"
-    return str(((column.get("customProperties") or {}).get("partitionGrain") or {}).get("value") or "month")
+    names = [name for _, name in sorted(marked, key=lambda found: found[0])]
+    if not names:
+        return partition_in_words(None)
+    declared = ((properties[names[0]].get("customProperties") or {}).get("partitionGrain") or {}).get("value")
+    columns = [(name, properties[name].get("logicalType") or "string") for name in names]
+    return partition_in_words(Partitioning.by(columns, declared))
 
 
 def _source_changed(entry: Any, before: dict[str, Any], after: dict[str, Any]) -> tuple[Direction, str] | None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from tidegate.contracts.model import Contract
+from tidegate.contracts.model import Contract, partition_in_words
 from tidegate.contracts.types import widens
 
 
@@ -35,14 +35,7 @@ class Layout:
     def of(cls, contract: Contract) -> Layout:
         """Return the layout that the contract asks for."""
         columns = {column.name: Shape(column.postgres_type, column.required) for column in contract.columns}
-        return cls(columns, contract.key, partition_of(contract))
-
-
-def partition_of(contract: Contract) -> str:
-    """Say in words what a partition of the dataset is."""
-    if contract.partitioning is None:
-        return "the whole dataset"
-    return f"{', '.join(contract.partitioning.columns)} ({contract.partitioning.grain or 'value'})"
+        return cls(columns, contract.key, partition_in_words(contract.partitioning))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,15 @@ _FORMS: dict[Grain, tuple[str, str]] = {
     "day": ("%Y-%m-%d", "YYYY-MM-DD"),
 }
 _LONGEST: dict[Grain, timedelta] = {"year": timedelta(days=366), "month": timedelta(days=31), "day": timedelta(days=1)}
+
+#: Columns of numbers that name a calendar's partition together → its grain.
+_CALENDARS: dict[tuple[str, ...], Grain] = {
+    ("year",): "year",
+    ("year", "month"): "month",
+    ("year", "month", "day"): "day",
+}
+#: Logical types of which one value alone names a calendar's partition.
+_DATED = ("date", "timestamp")
 
 #: The partition of a dataset that is delivered whole.
 WHOLE = "all"
@@ -147,6 +156,20 @@ class Partitioning:
     columns: tuple[str, ...]
     grain: Grain | None
 
+    @classmethod
+    def by(cls, columns: Sequence[tuple[str, str]], declared: Any) -> Partitioning:
+        """Return what these columns, name and logical type in their order, part a dataset by.
+
+        A date alone does so by the grain that is `declared` of it, which is not checked here, or else by months.
+        """
+        names = tuple(name for name, _ in columns)
+        if len(columns) == 1 and columns[0][1] in _DATED:
+            return cls(names, "month" if declared is None else declared)
+        return cls(names, _CALENDARS.get(names))
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.columns)} ({self.grain or 'value'})"
+
     @property
     def form(self) -> str:
         """The calendar partitions' names, as a strftime format."""
@@ -187,6 +210,11 @@ class Partitioning:
             raise UsageError(
                 f"partition {partition} is the calendar's last, and has no end; expected one before the end of the year 9999"
             ) from None
+
+
+def partition_in_words(partitioning: Partitioning | None) -> str:
+    """Say what a partition of a dataset is: what is published remembers it, and changes are told in these words."""
+    return str(partitioning or "the whole dataset")
 
 
 @dataclass(frozen=True)
@@ -234,7 +262,7 @@ class Contract:
         if self.partitioning is None or len(self.partitioning.columns) != 1:
             return None
         column = self.column(self.partitioning.columns[0])
-        return column if column.logical_type in ("date", "timestamp") else None
+        return column if column.logical_type in _DATED else None
 
     @property
     def tenant(self) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tidegate.contracts import types
 from tidegate.contracts.document import Document, check_standard, parse, read_text
@@ -216,23 +216,17 @@ class _Reader:
         )
         if not marked:
             return None
-        chosen = [columns[i] for _, i in marked]
-        names = tuple(column.name for column in chosen)
+        chosen, first = [columns[i] for _, i in marked], marked[0][1]
+        found = Partitioning.by(
+            [(column.name, column.logical_type) for column in chosen],
+            self.custom(properties[first]).get("partitionGrain"),
+        )
         if not all(column.required for column in chosen):
-            raise self.refuse(["schema", 0], f"partition columns {', '.join(names)} must be required")
-        calendar: dict[tuple[str, ...], Grain] = {
-            ("year",): "year",
-            ("year", "month"): "month",
-            ("year", "month", "day"): "day",
-        }
-        grain = calendar.get(names)
-        if len(chosen) == 1 and chosen[0].logical_type in ("date", "timestamp"):
-            declared = self.custom(properties[marked[0][1]]).get("partitionGrain", "month")
-            if declared not in ("year", "month", "day"):
-                at: list[str | int] = ["schema", 0, "properties", marked[0][1]]
-                raise self.refuse(at, f"partitionGrain must be year, month or day, found {declared!r}")
-            grain = declared
-        return Partitioning(names, grain)
+            raise self.refuse(["schema", 0], f"partition columns {', '.join(found.columns)} must be required")
+        if found.grain not in (None, *get_args(Grain)):
+            at: list[str | int] = ["schema", 0, "properties", first]
+            raise self.refuse(at, f"partitionGrain must be year, month or day, found {found.grain!r}")
+        return found
 
     def source(self, server: Mapping[str, Any], index: int) -> Source:
         location = server.get("path") or server.get("location") or ""
