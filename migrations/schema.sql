@@ -44,6 +44,15 @@ $$;
 
 COMMENT ON FUNCTION ops.enter(tenant text) IS 'Work for one tenant until the transaction ends; for programs that serve many.';
 
+CREATE FUNCTION ops.enter_all() RETURNS void
+    LANGUAGE sql
+    BEGIN ATOMIC
+ SELECT set_config('row_security'::text, 'on'::text, true) AS set_config;
+ SELECT set_config('tidegate.every_tenant'::text, ((pg_backend_pid() || '.'::text) || EXTRACT(epoch FROM transaction_timestamp())), true) AS set_config;
+END;
+
+COMMENT ON FUNCTION ops.enter_all() IS 'See the rows of every tenant until the transaction ends; for the owner''s own programs.';
+
 CREATE FUNCTION ops.outlived() RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -62,6 +71,17 @@ CREATE TABLE ops.tenant_login (
 );
 
 COMMENT ON TABLE ops.tenant_login IS 'Logins that see the rows of one tenant, whatever a session says.';
+
+CREATE FUNCTION ops.sees_all() RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO 'pg_catalog'
+    BEGIN ATOMIC
+ SELECT ((SESSION_USER = ( SELECT pg_get_userbyid(c.relowner) AS pg_get_userbyid
+            FROM pg_class c
+           WHERE (c.oid = ('ops.tenant_login'::regclass)::oid))) AND COALESCE((current_setting('tidegate.every_tenant'::text, true) = ((pg_backend_pid() || '.'::text) || EXTRACT(epoch FROM transaction_timestamp()))), false));
+END;
+
+COMMENT ON FUNCTION ops.sees_all() IS 'Whether this transaction of the owner sees the rows of every tenant.';
 
 CREATE FUNCTION ops.tenant() RETURNS text
     LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
@@ -391,6 +411,8 @@ GRANT USAGE ON SCHEMA raw TO readonly;
 
 REVOKE ALL ON FUNCTION ops.enter(tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION ops.enter(tenant text) TO app;
+
+REVOKE ALL ON FUNCTION ops.enter_all() FROM PUBLIC;
 
 GRANT SELECT ON TABLE ops.tenant_login TO app;
 GRANT SELECT ON TABLE ops.tenant_login TO readonly;

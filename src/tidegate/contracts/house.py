@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tidegate.contracts.access import CLASSIFICATIONS
 from tidegate.contracts.document import Document, Place, parse, read_text
 from tidegate.contracts.lineage import Lineage
 from tidegate.contracts.model import Contract
@@ -122,6 +123,18 @@ def _referring(subject: Subject) -> Iterator[tuple[Place, str]]:
                 yield where, f"column {column['name']} refers to {link.get('to')}, which no contract here has"
 
 
+def _classified(subject: Subject) -> Iterator[tuple[Place, str]]:
+    """Find classifications that no mask knows: they are taken for confidential."""
+    for place, column in subject.properties:
+        word = column.get("classification")
+        if word is not None and word not in CLASSIFICATIONS:
+            known = ", ".join(CLASSIFICATIONS)
+            yield (
+                (*place, "classification"),
+                f"no mask is known for classification {word!r} of column {column['name']}; known are {known}",
+            )
+
+
 def check(settings: Settings, datasets: Sequence[str] = ()) -> list[Finding]:
     """Judge the contracts of `datasets` (all, if none is named); an invalid one is a finding too.
 
@@ -145,4 +158,4 @@ def check(settings: Settings, datasets: Sequence[str] = ()) -> list[Finding]:
     return found
 
 
-RULES: tuple[Judge, ...] = (_described, _owned, _promised, _made, _enforced, _referring)
+RULES: tuple[Judge, ...] = (_described, _owned, _promised, _made, _enforced, _referring, _classified)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -123,6 +123,7 @@ class _Reader:
             if name in names[:index]:
                 raise self.refuse(["schema", 0, "properties", index], f"column {name!r} is described twice")
         columns = tuple(self.column(p, ["schema", 0, "properties", i]) for i, p in enumerate(properties))
+        self.check_tenant(columns)
         keyed = sorted(
             ((p.get("primaryKeyPosition") or 0, p["name"]) for p in properties if p.get("primaryKey")),
         )
@@ -202,7 +203,18 @@ class _Reader:
             unit=self.custom(prop).get("unit"),
             classification=prop.get("classification"),
             references=str(links[0]["to"]) if links else None,
+            tags=tuple(map(str, prop.get("tags") or ())),
         )
+
+    def check_tenant(self, columns: Sequence[Column]) -> None:
+        found = [(index, column) for index, column in enumerate(columns) if "tenant" in column.tags]
+        for index, column in found:
+            where: list[str | int] = ["schema", 0, "properties", index]
+            if len(found) > 1:
+                named = ", ".join(column.name for _, column in found)
+                raise self.refuse(where, f"a row belongs to one tenant, and {named} are tagged `tenant`: tag one")
+            if not column.required or column.postgres_type != "text":
+                raise self.refuse(where, f"tenant column {column.name!r} must be a required text")
 
     def check_pattern(self, pattern: str, where: list[str | int]) -> None:
         try:

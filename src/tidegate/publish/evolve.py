@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 from psycopg import sql
 
-from tidegate.contracts import Contract, ddl
+from tidegate.contracts import Contract, access, ddl
 from tidegate.contracts.evolution import Breach, Layout, Shape, Step, plan
 from tidegate.contracts.lineage import Lineage
 from tidegate.contracts.model import LINEAGE_COLUMNS, version_number
@@ -27,16 +27,20 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Pending:
-    """What a published table still lacks of its contract: `published` is the version it was last made for."""
+    """What a published table still lacks of its contract: `published` is the version it was last made for.
+
+    `opened` says whether it may be read by those, and in the way, that the contract says.
+    """
 
     published: str
     steps: tuple[Step, ...]
     breaches: tuple[Breach, ...]
+    opened: bool = True
 
     def done(self, contract: Contract) -> bool:
         """Return whether the table needs nothing: it is as the contract asks, or of a later version."""
         older = version_number(contract.version) <= version_number(self.published)
-        return older and not self.steps and not self.breaches
+        return older and not self.steps and not self.breaches and self.opened
 
 
 def ensure(connection: Connection, contract: Contract) -> list[Step]:
@@ -56,24 +60,50 @@ def ensure(connection: Connection, contract: Contract) -> list[Step]:
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"layout of {contract.dataset}"])
     waiting = pending(connection, contract)
     if waiting is None:
-        _take(connection, contract, [ddl.published_table(contract)])
+        made = [ddl.published_table(contract), *access.statements(contract)]
+        _run(connection, made)
+        _record(connection, contract, made)
         return []
     if waiting.done(contract):
         return []
     require_possible(contract, waiting)
     target = table(contract.schema, contract.table)
-    changes = [step.ddl(target) for step in waiting.steps]
+    changes = [*(step.ddl(target) for step in waiting.steps), ddl.comments(contract)]
     with views.out_of_the_way(connection, contract, [s for s in waiting.steps if s.kind == "widen"]):
-        _take(connection, contract, [*changes, ddl.comments(contract)])
+        _run(connection, changes)
+    # After the views, of which one may be the masked one: it is made anew.
+    opening = _opening(connection, contract)
+    _run(connection, opening)
+    _record(connection, contract, [*changes, *opening])
     for step in waiting.steps:
         log.info("table evolved", dataset=contract.dataset, version=contract.version, step=str(step))
     return list(waiting.steps)
 
 
+def _opening(connection: Connection, contract: Contract) -> list[sql.Composed]:
+    """Return the statements that open the table and its partitions to those who may read them now."""
+    found = access.statements(contract)
+    if contract.tenant is not None:
+        for partition in _partitions(connection, contract):
+            found += access.guard(contract, *partition)
+    return found
+
+
+def _partitions(connection: Connection, contract: Contract) -> list[tuple[str, str]]:
+    rows = connection.execute(
+        "SELECT nspname, relname FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid "
+        "JOIN pg_namespace AS n ON n.oid = relnamespace "
+        "WHERE inhparent = to_regclass(format('%%I.%%I', %s::text, %s::text)) ORDER BY relname",
+        [contract.schema, contract.table],
+    ).fetchall()
+    return [(row["nspname"], row["relname"]) for row in rows]
+
+
 def adapt(connection: Connection, contract: Contract, schema: str, name: str) -> None:
     """Bring a batch's own table to the layout of the published table that it is about to be attached to.
 
-    A batch that was staged or archived before the table evolved has fewer or narrower columns.
+    A batch that was staged or archived before the table evolved has fewer or narrower columns. Its tenants are kept
+    apart before it can be seen.
 
     Raises:
         ContractError: the batch's table cannot take that layout.
@@ -91,6 +121,8 @@ def adapt(connection: Connection, contract: Contract, schema: str, name: str) ->
         )
     for step in steps:
         connection.execute(step.ddl(table(schema, name)))
+    if contract.tenant is not None:
+        _run(connection, access.guard(contract, schema, name))
 
 
 def pending(connection: Connection, contract: Contract) -> Pending | None:
@@ -99,7 +131,8 @@ def pending(connection: Connection, contract: Contract) -> Pending | None:
     if actual is None:
         return None
     recorded = connection.execute(
-        "SELECT contract_version, key_columns FROM ops.table_layout WHERE dataset = %s", [contract.dataset]
+        "SELECT contract_version, key_columns, access_sha256 FROM ops.table_layout WHERE dataset = %s",
+        [contract.dataset],
     ).fetchone()
     wanted = Layout.of(contract)
     published = str(recorded["contract_version"]) if recorded else "0.0.0"
@@ -107,7 +140,21 @@ def pending(connection: Connection, contract: Contract) -> Pending | None:
     if version_number(contract.version) < version_number(published):
         return Pending(published, (), ())
     steps, breaches = plan(there, wanted)
-    return Pending(published, tuple(steps), tuple(breaches))
+    opened = recorded is not None and recorded["access_sha256"] == access.fingerprint(contract)
+    return Pending(published, tuple(steps), (*breaches, *_merged_tenants(connection, contract)), opened)
+
+
+def _merged_tenants(connection: Connection, contract: Contract) -> list[Breach]:
+    """Find that rows which tenants were promised to have for themselves would be everybody's."""
+    if contract.tenant is not None:
+        return []
+    row = connection.execute(
+        "SELECT relrowsecurity AS apart FROM pg_class WHERE oid = to_regclass(format('%%I.%%I', %s::text, %s::text))",
+        [contract.schema, contract.table],
+    ).fetchone()
+    if row is None or not row["apart"]:
+        return []
+    return [Breach((), "names no tenant column any more, and its rows are kept apart by it", "keep the tag `tenant`")]
 
 
 def require_possible(contract: Contract, waiting: Pending | None) -> None:
@@ -181,22 +228,25 @@ def _line(contract: Contract, breach: Breach) -> int:
     return next((lines[name] for name in breach.columns if name in lines), contract.key_line)
 
 
-def _take(connection: Connection, contract: Contract, changes: Sequence[sql.Composed]) -> None:
-    """Make the changes and write them down: as the layout that the table has now, and in the log of all changes."""
+def _run(connection: Connection, changes: Sequence[sql.Composed]) -> None:
     for change in changes:
         connection.execute(change)
+
+
+def _record(connection: Connection, contract: Contract, changes: Sequence[sql.Composed]) -> None:
+    """Write changes down: as the layout that the table has now, and in the log of all changes."""
     wanted = Layout.of(contract)
     columns = [{"name": n, "type": s.type, "required": s.required} for n, s in wanted.columns.items()]
     connection.execute(
         """
-        INSERT INTO ops.table_layout (dataset, contract_version, columns, key_columns)
-        VALUES (%s, %s, %s::jsonb, %s::jsonb)
-        ON CONFLICT (dataset) DO UPDATE SET contract_version = excluded.contract_version,
-            columns = excluded.columns, key_columns = excluded.key_columns, changed_at = now()
+        INSERT INTO ops.table_layout (dataset, contract_version, columns, key_columns, access_sha256)
+        VALUES (%s, %s, %s::jsonb, %s::jsonb, %s)
+        ON CONFLICT (dataset) DO UPDATE SET contract_version = excluded.contract_version, columns = excluded.columns,
+            key_columns = excluded.key_columns, access_sha256 = excluded.access_sha256, changed_at = now()
         """,
         [
             contract.dataset, contract.version, json.dumps(columns),
-            json.dumps({"key": list(wanted.key), "partition": wanted.partition}),
+            json.dumps({"key": list(wanted.key), "partition": wanted.partition}), access.fingerprint(contract),
         ],
     )  # fmt: skip
     statements = ";\n".join(change.as_string(connection) for change in changes)

@@ -19,6 +19,8 @@ from tidegate.publish.schemas import Column
 from tidegate.stores.postgres import Connection, impatient, number, table
 
 WINDOW, _OPENING, _LEAVING = "marts", "marts_opening", "marts_leaving_"
+#: Roles that may read every mart, also one that was not there before.
+_READERS = ("app", "readonly", "analyst")
 #: How long the removal of what nobody should use any more waits for those who still do.
 _COURTESY = "100ms"
 #: Seconds within which a statement has looked up all its names, also on a busy machine.
@@ -59,7 +61,7 @@ def open_on(connection: Connection, swap: int, before: str | None, after: str) -
 
 
 def _let_in(connection: Connection) -> None:
-    """Whoever may use the window that is there may use the one that takes its place."""
+    """Whoever may use the window that is there may use the one that takes its place; the platform's readers always."""
     users = connection.execute(
         """
         SELECT DISTINCT r.rolname FROM pg_namespace n CROSS JOIN aclexplode(n.nspacl) a
@@ -71,6 +73,9 @@ def _let_in(connection: Connection) -> None:
     for user in users:
         who = views.grantee(user["rolname"])
         connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(_OPENING), who))
+    schema, readers = sql.Identifier(_OPENING), sql.SQL(", ").join(map(sql.Identifier, _READERS))
+    connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, readers))
+    connection.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(schema, readers))
 
 
 def _arms(

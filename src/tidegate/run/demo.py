@@ -38,15 +38,28 @@ def deliver(settings: Settings, months: Sequence[str] = MONTHS) -> int:
         with _original(dataset) as lines:
             contents = _by_month(lines) if dataset in MONTHLY else {"": b"".join(lines)}
         for partition, place in missing.items():
-            _write(place, contents[partition])
+            write(place, contents[partition])
             written += 1
     return written
 
 
 def _places(settings: Settings, contract: Contract, months: Sequence[str]) -> dict[str, Path]:
-    location = contract.sources[0].location
     names = months if contract.dataset in MONTHLY else ("",)
-    return {name: settings.inbox_path / location.replace(PARTITION, name) for name in names}
+    return {name: place(settings, contract, name) for name in names}
+
+
+def place(settings: Settings, contract: Contract, partition: str) -> Path:
+    """Return where the contract's first source looks for the delivery of a partition."""
+    return settings.inbox_path / contract.sources[0].location.replace(PARTITION, partition)
+
+
+def lines_by_month(dataset: str) -> dict[str, bytes]:
+    """Return a monthly dataset's original lines, each month's with the header.
+
+    Raises SourceError when the package that carries the tables is not installed.
+    """
+    with _original(dataset) as lines:
+        return _by_month(lines)
 
 
 class _original:  # noqa: N801 - reads as the context that it is
@@ -89,7 +102,8 @@ def _by_month(lines: Iterable[bytes]) -> dict[str, bytes]:
     return {name: b"".join(part) for name, part in parts.items()}
 
 
-def _write(place: Path, content: bytes) -> None:
+def write(place: Path, content: bytes) -> None:
+    """Write one delivery in one step, squeezed where its name says so."""
     place.parent.mkdir(parents=True, exist_ok=True)
     unfinished = place.with_name(f".{place.name}.{os.getpid()}")
     # No time in the header: the same content is the same bytes, and so the same batch.
