@@ -116,7 +116,7 @@ ERRORS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "share above one": (
         ("value: 0\n", "value: 2\n"),
-        "customProperties:",
+        "- property: maxRefusedShare",
         "maxRefusedShare must be from 0 to 1, found 2",
     ),
     "server without a path": (
@@ -269,6 +269,8 @@ def test_every_rule_names_the_line_it_stands_on(settings: Settings) -> None:
                 "accepted": "type: library",
             }
             assert words.get(rule.kind, ":") in lines[rule.line - 1], (contract.dataset, rule)
+        if contract.max_refused_share:
+            assert "maxRefusedShare" in lines[contract.refused_share_line - 1], contract.dataset
 
 
 def test_a_type_is_spelled_once_and_stands_for_one_type_of_each_engine() -> None:

@@ -236,7 +236,7 @@ class Contract:
     max_refused_share: float
     freshness: timedelta | None
     retention: str | None
-    line: int
+    refused_share_line: int = 1
     key_line: int = 1
     freshness_line: int = 1
     frequency: timedelta | None = None

@@ -132,8 +132,11 @@ class _Reader:
         about = document.get("description") or {}
         custom = self.custom(document)
         share = custom.get("maxRefusedShare", 0.0)
+        own = enumerate(document.get("customProperties") or [])
+        shared: list[str | int] = ["customProperties"]
+        shared += (index for index, item in own if item["property"] == "maxRefusedShare")
         if not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise self.refuse(["customProperties"], f"maxRefusedShare must be from 0 to 1, found {share!r}")
+            raise self.refuse(shared, f"maxRefusedShare must be from 0 to 1, found {share!r}")
         sla = {item["property"]: item for item in document.get("slaProperties") or []}
         latency = sla.get("latency") or sla.get("freshness")
         return Contract(
@@ -157,7 +160,7 @@ class _Reader:
             else None,
             title=str(document.get("name") or dataset),
             about={part: str(about[part]).strip() for part in ABOUT if about.get(part)},
-            line=self.line(["customProperties"]),
+            refused_share_line=self.line(shared),
             key_line=next((c.line for c in columns if keyed and c.name == keyed[0][1]), 1),
             freshness_line=self.line(["slaProperties", document["slaProperties"].index(latency)]) if latency else 1,
         )

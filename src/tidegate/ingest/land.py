@@ -159,7 +159,7 @@ def judge_refused(settings: Settings, contract: Contract, batch: Batch) -> tuple
         verdict="FAIL" if share > contract.max_refused_share else "WARN" if batch.refused_count else "PASS",
         value=f"{batch.refused_count} of {batch.delivered_count} rows ({share:.4%})",
         target=f"at most {contract.max_refused_share:.4%}",
-        target_source=f"{contract.reference}:{contract.line}",
+        target_source=f"{contract.reference}:{contract.refused_share_line}",
         rule_set_version=contract.version,
     )
     told = (
