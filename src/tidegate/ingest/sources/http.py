@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, quote, urlsplit
 
 from tidegate.contracts import Contract, Source
+from tidegate.contracts.model import PARTITION
 from tidegate.errors import ContractError
 from tidegate.ingest.delivery import Delivery, receive
 from tidegate.ingest.sources.download import Download
@@ -29,7 +30,7 @@ def fetch(settings: Settings, contract: Contract, source: Source, partition: str
         BusyError: another process is downloading the same file.
     """
     private = settings.source_url(source.name)
-    url = (private.get_secret_value() if private else source.location).replace("{partition}", quote(partition, safe=""))
+    url = (private.get_secret_value() if private else source.location).replace(PARTITION, quote(partition, safe=""))
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         place = source_variable(source.name) if private else f"{contract.reference}: server {source.name!r}: location"

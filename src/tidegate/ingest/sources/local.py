@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 
 from tidegate.contracts import Contract, Source
+from tidegate.contracts.model import PARTITION
 from tidegate.errors import SourceError
 from tidegate.ingest.delivery import Delivery, receive
 from tidegate.settings import Settings
-
-PARTITION = "{partition}"
 
 
 def fetch(settings: Settings, contract: Contract, source: Source, partition: str, spool: Path) -> Delivery:
