@@ -363,25 +363,47 @@ COMMENT ON INDEX ops.backup_by_base IS 'For its foreign key: which incremental b
 
 CREATE INDEX batch_by_dataset ON ops.batch USING btree (dataset, partition, created_at);
 
+COMMENT ON INDEX ops.batch_by_dataset IS 'The batches of a dataset or a partition in the order of their arrival: tidegate batch list.';
+
+CREATE INDEX batch_by_previous ON ops.batch USING btree (previous_batch_id) WHERE (previous_batch_id IS NOT NULL);
+
+COMMENT ON INDEX ops.batch_by_previous IS 'For its foreign key: which batch replaced this one.';
+
 CREATE UNIQUE INDEX batch_published_once ON ops.batch USING btree (dataset, partition) WHERE (state = 'published'::text);
 
 COMMENT ON INDEX ops.batch_published_once IS 'At most one batch of a partition is visible.';
 
 CREATE INDEX decision_by_subject ON ops.decision USING btree (subject, decision_id);
 
+COMMENT ON INDEX ops.decision_by_subject IS 'What people decided about one batch or build, in order.';
+
 CREATE UNIQUE INDEX marts_published_once ON ops.marts_build USING btree ((true)) WHERE (state = 'published'::text);
 
 COMMENT ON INDEX ops.marts_published_once IS 'At most one set of marts is visible.';
 
+CREATE INDEX marts_swap_by_build ON ops.marts_swap USING btree (build_id);
+
+COMMENT ON INDEX ops.marts_swap_by_build IS 'For its foreign key: when a build was shown.';
+
 CREATE INDEX schema_change_by_name ON ops.schema_change USING btree (name, schema_change_id);
+
+COMMENT ON INDEX ops.schema_change_by_name IS 'When a migration was last applied: tidegate migrate status.';
 
 CREATE INDEX step_by_subject ON ops.step USING btree (subject, step_id);
 
+COMMENT ON INDEX ops.step_by_subject IS 'The steps of one batch or build, in order: tidegate batch show, the report.';
+
 CREATE INDEX verdict_by_evidence ON ops.verdict USING btree (evidence_sha256);
+
+COMMENT ON INDEX ops.verdict_by_evidence IS 'For its foreign key: which verdicts rest on a piece of evidence.';
 
 CREATE INDEX verdict_by_subject ON ops.verdict USING btree (subject, gate);
 
+COMMENT ON INDEX ops.verdict_by_subject IS 'What the gates said of one batch or build: every judgement, tidegate batch show.';
+
 CREATE INDEX refused_row_open ON quarantine.refused_row USING btree (dataset, partition) WHERE (state = 'open'::text);
+
+COMMENT ON INDEX quarantine.refused_row_open IS 'The rows of a partition that wait to be repaired; those that are closed stay out of it.';
 
 ALTER TABLE ONLY ops.backup
     ADD CONSTRAINT backup_based_on_fkey FOREIGN KEY (based_on) REFERENCES ops.backup(backup_id);

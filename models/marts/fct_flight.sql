@@ -9,6 +9,7 @@
     incremental_strategy='delete+insert',
     unique_key='partition_key',
     on_schema_change='sync_all_columns',
+    indexes=[{'columns': ['tailnum']}, {'columns': ['origin', 'flight_date']}],
     pre_hook="{{ forget_missing_partitions(ref('stg_flights')) }}"
 ) }}
 

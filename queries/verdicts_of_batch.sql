@@ -1,0 +1,7 @@
+-- What the gates said of one batch.
+-- target: P95 < 50 ms
+-- sample: SELECT batch_id FROM ops.batch
+select gate, rule, verdict, value, target
+from ops.verdict
+where subject = %(batch_id)s
+order by verdict_id
