@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from dotenv import dotenv_values
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError
@@ -73,6 +74,9 @@ class Settings(BaseSettings):
     postgres_bin: Path | None = Field(default=None, description="Folder with initdb and postgres; found when empty.")
     airflow_parallelism: int = Field(default=4, ge=1, description="Tasks that run at once.")
     duckdb_memory: str = Field(default="512MB", description="Memory that parsing one batch may use before it spills.")
+    backup_tool: Literal["auto", "pg_basebackup", "pgbackrest"] = Field(
+        default="auto", description="What takes backups: pgBackRest where it is installed, unless one is named."
+    )
     backups_kept: int = Field(default=3, ge=1, description="Verified full backups that are kept; older ones go.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 

@@ -14,7 +14,7 @@ from tests.whole import CHECKOUT, Stack
 from typer.testing import CliRunner, Result
 
 from tidegate import cli
-from tidegate.settings import Settings, get_settings
+from tidegate.settings import get_settings
 from tidegate.stack import warehouse
 
 ELSEWHERE = {"airflow_url": "http://127.0.0.1:9", "spark_master": "local[1]"}
@@ -35,11 +35,6 @@ class Kept(Stack):
         done = self.run(*words, "--json")
         assert done.exit_code == 0, (done.output, done.exception)
         return json.loads(done.stdout)
-
-    @property
-    def settings(self) -> Settings:
-        # As a command reads them, with the addresses that `up` has written.
-        return Stack.settings.fget(self)  # type: ignore[attr-defined, no-any-return]
 
     def ask(self, query: str, dsn: str | None = None) -> list[tuple[Any, ...]]:
         with psycopg.connect(dsn or self.superuser, autocommit=True) as connection:
@@ -84,5 +79,13 @@ def kept(server: Kept, monkeypatch: pytest.MonkeyPatch) -> Kept:
     monkeypatch.setenv("TIDEGATE_HOME", str(server.home))
     for name, value in ELSEWHERE.items():
         monkeypatch.setenv(f"TIDEGATE_{name.upper()}", value)
+    monkeypatch.setenv("TIDEGATE_BACKUP_TOOL", "pg_basebackup")
     server.ask("TRUNCATE core.kept")
     return server
+
+
+@pytest.fixture(params=["pg_basebackup", "pgbackrest"])
+def tool(request: pytest.FixtureRequest, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the two programs that take backups, in turn."""
+    monkeypatch.setenv("TIDEGATE_BACKUP_TOOL", request.param)
+    return str(request.param)

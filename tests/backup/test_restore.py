@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -18,6 +19,7 @@ from tidegate.backup.moment import Moment
 from tidegate.backup.restore import restore
 from tidegate.errors import BackupError, BusyError, StackError, UsageError
 from tidegate.settings import load_settings
+from tidegate.stack import warehouse
 from tidegate.stack.secret import Secrets
 
 
@@ -92,7 +94,7 @@ def test_in_place_the_warehouse_goes_back_and_the_one_before_is_archived(kept: K
     assert (Path(told["old"]) / "PG_VERSION").exists()
     # The new timeline goes on where the old one was left: no gap from the backup before it to now.
     kept.write("C")
-    wal.flush(take.warehouse.reach(kept.settings), wal.Archive(kept.archive))
+    wal.flush(warehouse.reach(kept.settings), wal.Archive(kept.archive))
     take.verify(kept.settings, shelf.find(kept.settings, None))
     restored = restore(kept.settings, Moment())
     try:
@@ -133,8 +135,19 @@ def test_of_a_server_killed_under_writes_nothing_that_was_acknowledged_is_lost(k
     assert set(acknowledged) <= set(kept.names())
 
     kept.up()
-    wal.flush(take.warehouse.reach(kept.settings), wal.Archive(kept.archive))
+    wal.flush(warehouse.reach(kept.settings), wal.Archive(kept.archive))
     take.verify(kept.settings, shelf.find(kept.settings, None))
+
+
+def test_a_lost_data_directory_comes_back_as_far_as_its_wal_was_kept(kept: Kept) -> None:
+    kept.write("A")
+    wal.flush(warehouse.reach(kept.settings), wal.Archive(kept.archive))
+    leader = psutil.Process(kept.postgres_pid)
+    os.kill(leader.pid, signal.SIGKILL)
+    psutil.wait_procs([leader], timeout=30)
+    shutil.rmtree(kept.home / "postgres")
+    assert kept.json("restore", "--in-place", "--yes-i-mean-it")["old"] is None
+    assert kept.names() == ["A"]
 
 
 def test_a_drill_proves_every_row_and_measures_what_a_lost_disk_would_cost(kept: Kept) -> None:
@@ -165,6 +178,6 @@ def test_a_drill_gives_way_to_a_writer(kept: Kept) -> None:
             drill.drill(kept.settings)
 
 
-def test_a_warehouse_that_is_not_ours_is_left_to_whoever_runs_it(kept: Kept, warehouse: str) -> None:
+def test_a_warehouse_that_is_not_ours_is_left_to_whoever_runs_it(kept: Kept) -> None:
     with pytest.raises(StackError, match="whoever runs it backs it up"):
-        take.take(load_settings(home=kept.home, warehouse_url=warehouse))
+        take.take(load_settings(home=kept.home, warehouse_url="postgresql://127.0.0.1:9/warehouse"))

@@ -18,6 +18,8 @@ from tests.backup.conftest import Kept
 
 from tidegate.backup import retention, shelf, take, wal
 from tidegate.backup.lsn import SEGMENT, is_segment, number_of, position
+from tidegate.backup.moment import Moment
+from tidegate.backup.restore import restore
 from tidegate.backup.shelf import Backup
 from tidegate.errors import BackupError, BusyError
 from tidegate.stack import warehouse
@@ -89,22 +91,23 @@ def test_an_archive_that_takes_nothing_is_told_and_nothing_is_lost(kept: Kept) -
     assert take.verify(kept.settings, taken).verified_at
 
 
-def test_a_full_disk_leaves_no_half_backup(kept: Kept) -> None:
+def test_a_full_disk_leaves_no_half_backup(kept: Kept, tool: str) -> None:
     before = shelf.backups(kept.settings)
-    base = kept.home / "backups/base"
-    words = [sys.executable, "-c", "import tidegate.cli; tidegate.cli.main()", "backup", "take"]
-    # A disk of eight megabytes that only this process sees; where none may be mounted, files that may have no more.
-    fill = 'mount -t tmpfs -o size=8m tmpfs "$0" && "$@"; status=$?; ls -A "$0" >&2; exit $status'
+    small = kept.home / "backups" / {"pg_basebackup": "base", "pgbackrest": "pgbackrest"}[tool]
+    small.mkdir(exist_ok=True)
+    words = [sys.executable, "-c", "import tidegate.cli; tidegate.cli.main()", "backup", "take", "--kind", "full"]
+    # A disk of four megabytes that only this process sees; where none may be mounted, files that may have no more.
+    fill = 'mount -t tmpfs -o size=4m tmpfs "$0" && "$@"; status=$?; find "$0" -name "20*" >&2; exit $status'
     mine = [] if os.geteuid() == 0 else ["--map-root-user"]
-    mounted = ["unshare", *mine, "--mount", "sh", "-c", fill, str(base)]
+    mounted = ["unshare", *mine, "--mount", "sh", "-c", fill, str(small)]
     may = subprocess.run([*mounted, "true"], capture_output=True, check=False).returncode == 0
-    words = [*(mounted if may else ["prlimit", f"--fsize={8 << 20}"]), *words]
+    words = [*(mounted if may else ["prlimit", f"--fsize={1 << 20}"]), *words]
     ended = subprocess.run(words, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "no backup was taken: no space left on the disk; free some and run this again" in ended.stderr
-    assert ended.stderr.strip().endswith(")"), "the disk is as empty as before"
+    assert ended.stderr.strip().endswith(")"), "nothing was found on the disk afterwards"
     assert (shelf.backups(kept.settings), kept.unfinished()) == (before, [])
-    assert kept.json("take")["taken"]["size"] > 8 << 20
+    assert take.take(kept.settings, "full").size > 4 << 20
 
 
 def test_a_take_that_was_killed_leaves_nothing_that_counts(kept: Kept) -> None:
@@ -124,6 +127,50 @@ def test_a_take_that_was_killed_leaves_nothing_that_counts(kept: Kept) -> None:
 def test_two_do_not_change_the_shelf_at_once(kept: Kept) -> None:
     with take.alone(kept.settings), pytest.raises(BusyError, match="the shelf of backups is being worked on"):
         take.take(kept.settings)
+
+
+def test_an_incremental_backup_holds_what_changed_and_goes_with_the_one_that_it_needs(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEGATE_BACKUP_TOOL", "pgbackrest")
+    refused = kept.run("take", "--kind", "incremental")
+    assert "there is no verified backup of pgbackrest to base an incremental one on" in str(refused.exception)
+    full = kept.json("take")["taken"]
+    kept.write("A")
+    time, _ = kept.write("B")
+    small = kept.json("take")["taken"]
+    assert (full["kind"], small["kind"], small["based_on"]) == ("full", "incremental", full["backup_id"])
+    assert small["size"] < full["size"] / 2
+    kept.write("C")
+
+    restored = restore(kept.settings, Moment())
+    try:
+        assert restored.backup.backup_id == small["backup_id"]
+        assert kept.names(restored.server.dsn("warehouse")) == ["A", "B", "C"]
+    finally:
+        restored.remove()
+    restored = restore(kept.settings, Moment.read(time))
+    try:
+        assert restored.backup.backup_id == full["backup_id"], "the newer one ended after that moment"
+        assert kept.names(restored.server.dsn("warehouse")) == ["A", "B"]
+    finally:
+        restored.remove()
+
+    label = (kept.home / "backups/base" / full["backup_id"] / "label").read_text().split()[1]
+    repository = kept.home / "backups/pgbackrest/backup" / kept.archive.name
+    victim = max((repository / label).rglob("*.zst"), key=lambda path: path.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    for backup_id in (full["backup_id"], small["backup_id"]):
+        with pytest.raises(BackupError, match=f"backup {backup_id} is damaged: .*{victim.name}"):
+            take.verify(kept.settings, shelf.find(kept.settings, backup_id))
+
+    monkeypatch.setenv("TIDEGATE_BACKUPS_KEPT", "1")
+    done = kept.json("take")
+    assert done["taken"]["kind"] == "full", "nothing is based on what is damaged"
+    assert {full["backup_id"], small["backup_id"]} <= set(done["removed"])
+    assert [path.name for path in repository.glob("20*") if path.is_dir() and path.name.startswith(label)] == []
 
 
 def some(count: int, *, verified: set[int]) -> list[Backup]:

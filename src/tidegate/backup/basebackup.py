@@ -9,19 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.backup import programs
+from tidegate.backup.shelf import Kind
+from tidegate.errors import UsageError
 from tidegate.stack.postgres import PostgresServer
 
 NAME = "pg_basebackup"
 _DATA = "data"
 
 
-def take(server: PostgresServer, folder: Path) -> dict[str, Any]:
+def take(server: PostgresServer, folder: Path, kind: Kind) -> dict[str, Any]:
     """Take a full backup into `folder`; return its timeline, its first and last position in the WAL, and its size.
 
     Raises:
         UnavailableError: the disk is full.
         BackupError: it failed otherwise.
+        UsageError: an incremental one was asked for.
     """
+    if kind != "full":
+        raise UsageError(f"{NAME} takes full backups only: install pgbackrest for incremental ones")
     data = folder / _DATA
     done = programs.run(
         server, "pg_basebackup", f"--pgdata={data}", "--format=plain", "--wal-method=stream", "--checkpoint=fast",
@@ -58,3 +63,7 @@ def extract(server: PostgresServer, folder: Path, target: Path) -> None:
         raise programs.failure(f"the backup could not be copied to {target}", done.stderr)
     if server.user:
         subprocess.run(["chown", "-R", f"{server.user}:", target], check=True)
+
+
+def remove(_server: PostgresServer, _folder: Path) -> None:
+    """Do nothing: all of the backup lies in its folder, which goes anyway."""

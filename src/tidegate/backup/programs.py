@@ -11,7 +11,8 @@ from tidegate.errors import BackupError, UnavailableError
 from tidegate.stack.port import LOOPBACK
 from tidegate.stack.postgres import SUPERUSER, PostgresServer
 
-_FULL = re.compile(r"no space left|disk quota exceeded|file too large", re.I)
+#: Of a write that the disk takes only a part of, pgBackRest tells no reason of the system's.
+_FULL = re.compile(r"no space left|disk quota exceeded|file too large|unable to write '", re.I)
 
 
 def environment(server: PostgresServer) -> dict[str, str]:

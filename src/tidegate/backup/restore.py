@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from tidegate.backup import basebackup, shelf, wal
+from tidegate.backup import shelf, tools, wal
 from tidegate.backup.moment import Moment
 from tidegate.backup.shelf import Backup
 from tidegate.errors import BackupError, StackError, UsageError
@@ -127,7 +127,7 @@ def recover(
         BackupError: it ended before it had reached the moment.
     """
     data.mkdir(mode=0o700, parents=True)
-    basebackup.extract(source, shelf.folder_of(settings, backup.backup_id), data)
+    tools.named(backup.tool).extract(source, shelf.folder_of(settings, backup.backup_id), data)
     fetching = wal_archive.fetching(warehouse.archive_of(settings), wal_folders)
     server = PostgresServer(
         data, source.password, log_file, port.choose(BASE_PORT, data, {source.port}),

@@ -6,10 +6,11 @@ import shutil
 
 import structlog
 
-from tidegate.backup import record, shelf, wal
+from tidegate.backup import record, shelf, tools, wal
 from tidegate.backup.shelf import PARTIAL, Backup
 from tidegate.backup.take import alone
 from tidegate.settings import Settings
+from tidegate.stack import warehouse
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +26,11 @@ def prune(settings: Settings) -> list[Backup]:
     with alone(settings):
         known = shelf.backups(settings)
         gone = outlived(known, settings.backups_kept)
-        for backup in gone:
+        server = warehouse.mine(settings)
+        # The newest first: what is based on another one goes before it.
+        for backup in reversed(gone):
             folder = shelf.folder_of(settings, backup.backup_id)
+            tools.named(backup.tool).remove(server, folder)
             # Renamed first: one that is half removed is no backup.
             shutil.rmtree(folder.rename(folder.with_name(folder.name + PARTIAL)))
         left = [backup for backup in known if backup not in gone]

@@ -9,9 +9,10 @@ import typer
 
 if TYPE_CHECKING:
     from tidegate.backup.moment import Moment
-    from tidegate.backup.shelf import Backup
+    from tidegate.backup.shelf import Backup, Kind
     from tidegate.settings import Settings
 
+_KINDS: dict[str, Kind | None] = {"due": None, "full": "full", "incremental": "incremental"}
 _JSON = typer.Option(False, "--json", help="As JSON, for scripts.")
 
 
@@ -24,17 +25,23 @@ def register(app: typer.Typer) -> None:
         backup.command()(command)
 
 
-def take(json: bool = _JSON) -> None:
-    """Take a full backup, verify it, and let go of those that are too old (TIDEGATE_BACKUPS_KEPT)."""
+def take(
+    kind: str = typer.Option("due", "--kind", help="full, incremental (with pgBackRest), or due: full once a week."),
+    json: bool = _JSON,
+) -> None:
+    """Take a backup, verify it, and let go of those that are too old (TIDEGATE_BACKUPS_KEPT)."""
     from tidegate.backup import retention
     from tidegate.backup import take as backups
     from tidegate.commands._display import print_json
+    from tidegate.errors import UsageError
     from tidegate.observe import logs
     from tidegate.settings import get_settings
 
     settings = get_settings()
     logs.configure(settings)
-    taken = backups.verify(settings, backups.take(settings))
+    if kind not in _KINDS:
+        raise UsageError(f"found --kind {kind}, expected one of {', '.join(_KINDS)}")
+    taken = backups.verify(settings, backups.take(settings, _KINDS[kind]))
     gone = retention.prune(settings)
     if json:
         print_json({"taken": taken, "removed": [backup.backup_id for backup in gone]})
@@ -59,7 +66,7 @@ def list_(json: bool = _JSON) -> None:
     if json:
         print_json({"backups": known, "archive": state, "trouble": trouble})
         return
-    columns = ("backup", "tool", "ended", "took", "size", "wal from", "verified")
+    columns = ("backup", "tool", "ended", "took", "size", "wal from", "verified", "based on")
     print_table(columns, [_row(backup) for backup in known])
     if not known:
         typer.echo("no backup yet: `tidegate backup take` takes one")
@@ -142,15 +149,16 @@ def _replace(settings: Settings, moment: Moment, backup_id: str | None, json: bo
 
 
 def _row(backup: Backup) -> tuple[Any, ...]:
-    took = f"{backup.seconds:.1f} s"
+    took, size = f"{backup.seconds:.1f} s", _mib(backup.size)
     return (
         backup.backup_id,
         backup.tool,
         backup.ended_at,
         took,
-        _mib(backup.size),
+        size,
         backup.start_lsn,
         backup.verified_at,
+        backup.based_on,
     )
 
 
