@@ -1,7 +1,8 @@
 """Airflow DAG `upkeep_backup`: a backup of the warehouse every night, known to be whole before an older one goes.
 
 ## Backups
-Every night `take` copies the warehouse while it works: all of it. `verify` reads the copy again, file by file, and
+Every night `take` copies the warehouse while it works: all of it once a week, and what has changed since in between
+(with pgBackRest; without it all of it each night). `verify` reads the copy again, file by file, and
 looks whether a segment of WAL is missing between it and now; `prune` then lets go of what is older than the last
 `TIDEGATE_BACKUPS_KEPT` verified backups, and of the WAL that only those needed. Between two backups the server hands
 its WAL over by itself, after half a minute at the latest. `tidegate backup list` shows them all, and so does
@@ -28,7 +29,7 @@ from dags.wiring.task import at_work, embedded_only
 @dag(
     dag_id="upkeep_backup",
     description="A backup every night, verified before an older one goes",
-    schedule=CronTriggerTimetable("30 1 * * *", timezone="UTC"),
+    schedule=CronTriggerTimetable("30 1 * * *", timezone="UTC", run_immediately=timedelta(0)),
     doc_md=__doc__,
     tags=["upkeep", "backup"],
     max_active_runs=1,

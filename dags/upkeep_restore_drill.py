@@ -30,7 +30,7 @@ from dags.wiring.task import at_work, embedded_only
 @dag(
     dag_id="upkeep_restore_drill",
     description="Could the warehouse be brought back, how fast, with what loss?",
-    schedule=CronTriggerTimetable("30 3 * * 0", timezone="UTC"),
+    schedule=CronTriggerTimetable("30 3 * * 0", timezone="UTC", run_immediately=timedelta(0)),
     doc_md=__doc__,
     tags=["upkeep", "backup"],
     max_active_runs=1,

@@ -58,7 +58,7 @@ def _through_airflow(settings: Settings, *, with_demo: bool) -> tuple[Settings, 
     from tidegate.run.airflow import session
     from tidegate.run.due import due
     from tidegate.run.progress import progress
-    from tidegate.run.year import DOCS, FRESHNESS, WAREHOUSE, Year
+    from tidegate.run.year import DOCS, WAREHOUSE, WATCH, Year
     from tidegate.stack import lifecycle
     from tidegate.transforms import catalog
 
@@ -73,10 +73,11 @@ def _through_airflow(settings: Settings, *, with_demo: bool) -> tuple[Settings, 
         with session(settings) as airflow:
             transforms = [TRANSFORM + name for name in catalog.names(settings)]
             deliveries = [INGEST + item.contract.dataset for item in waiting]
-            airflow.wait_for([*deliveries, *transforms, WAREHOUSE, DOCS, FRESHNESS])
+            airflow.wait_for([*deliveries, *transforms, WAREHOUSE, DOCS, *WATCH])
             year = Year(settings, airflow, shown)
             year.ingest(waiting)
             year.transform()
             year.build_marts()
-            airflow.wake(FRESHNESS)
+            for dag_id in WATCH:
+                airflow.wake(dag_id)
     return settings, year.troubles

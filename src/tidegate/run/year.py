@@ -25,8 +25,8 @@ from tidegate.transforms.derive import inputs_of, is_made
 WAREHOUSE = "warehouse"
 #: Follows the marts, in the background.
 DOCS = "upkeep_docs"
-#: Watches from now on, on its own schedule.
-FRESHNESS = "upkeep_freshness"
+#: Watch from now on, each on its own schedule.
+WATCH = ("upkeep_freshness", "upkeep_backup", "upkeep_restore_drill")
 #: Partitions of one dataset at once; the DAG's own limit is not lower.
 AT_ONCE = 2
 _PULSE = 0.8
