@@ -29,6 +29,11 @@ class Binaries:
         """Major version, 15 or newer."""
         return int(self.version.split(".")[0])
 
+    def has_library(self, name: str) -> bool:
+        """Return whether the server could load the module `name`: not every build brings the contributed ones."""
+        places = (self.folder.parent / "lib", self.folder.parent / "lib" / "postgresql")
+        return any((place / f"{name}{ending}").is_file() for place in places for ending in (".so", ".dylib"))
+
 
 def find(named: Path | None = None, *, major: int | None = None) -> Binaries:
     """Return the newest PostgreSQL on this machine, or the one in the folder `named`.

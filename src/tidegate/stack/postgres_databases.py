@@ -13,6 +13,9 @@ from psycopg import sql
 
 from tidegate.stack.postgres import PostgresServer
 
+#: The contributed module that counts statements.
+COUNTER = "pg_stat_statements"
+
 
 def ensure_role(connection: psycopg.Connection, role: str, password: str) -> None:
     """Make `role` exist, an ordinary user; the server sees only its password's SCRAM verifier."""
@@ -46,6 +49,15 @@ def ensure_database(connection: psycopg.Connection, database: str, owner: str, t
             )
         )
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
+
+
+def ensure_statements_are_counted(server: PostgresServer, database: str, owner: str) -> None:
+    """Let `owner` see in `database` how often and how long each statement ran, where the server counts them."""
+    with psycopg.connect(server.dsn(database), autocommit=True) as connection:
+        loaded = connection.execute("SHOW shared_preload_libraries").fetchone() or ("",)
+        if COUNTER in loaded[0]:
+            connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(COUNTER)))
+            connection.execute(sql.SQL("GRANT pg_read_all_stats TO {}").format(sql.Identifier(owner)))
 
 
 def ensure_databases(

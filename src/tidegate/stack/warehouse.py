@@ -17,7 +17,12 @@ from tidegate.stack import addresses, postgres_binaries, wal_archive
 from tidegate.stack.home import Home
 from tidegate.stack.port import LOOPBACK, is_free
 from tidegate.stack.postgres import TUNING, PostgresServer
-from tidegate.stack.postgres_databases import ensure_databases, ensure_roles
+from tidegate.stack.postgres_databases import (
+    COUNTER,
+    ensure_databases,
+    ensure_roles,
+    ensure_statements_are_counted,
+)
 from tidegate.stack.secret import Secrets
 from tidegate.stack.supervisor import Supervisor
 
@@ -78,6 +83,8 @@ def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
         server.make()
         supervisor.say(f"{NAME}: data directory made")
     server.settings = wal_archive.prepare(server, archive_of(settings))
+    if server.programs().has_library(COUNTER):
+        server.settings = {**server.settings, "shared_preload_libraries": COUNTER}
     configuration = hashlib.sha256(repr(sorted({**TUNING, **server.settings}.items())).encode()).hexdigest()[:16]
     running = server.running()
     remembered = supervisor.memory.processes.get(NAME)
@@ -95,6 +102,7 @@ def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
         _start(server, configuration, supervisor)
     # What Airflow may have forgotten after a power cut is run again, and ends in the same rows.
     ensure_databases(server, _owners(settings), relaxed=["airflow"])
+    ensure_statements_are_counted(server, "warehouse", "tidegate")
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         ensure_roles(connection, settings.project, "tidegate", Secrets.load(settings.home).logins)
     return server
