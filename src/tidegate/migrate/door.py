@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from tidegate.errors import BusyError, TerminalError, UnavailableError, UsageError, first_line
 from tidegate.migrate import steps
 from tidegate.migrate.steps import Step
-from tidegate.stores.postgres import LOCK_TIMEOUT, without_password
+from tidegate.stores.postgres import LOCK_TIMEOUT, take_turn, without_password
 
 log = structlog.get_logger(__name__)
 
@@ -198,7 +198,7 @@ def _connect(url: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
 
 def share(connection: psycopg.Connection[Any]) -> None:
     """Keep migrations away until the transaction ends; others that change tables by contract may go on."""
-    connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))", [LOCK])
+    take_turn(connection, LOCK, shared=True)
 
 
 def record(connection: psycopg.Connection[Any], name: str, statements: str) -> None:

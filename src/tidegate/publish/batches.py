@@ -14,7 +14,7 @@ from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.publish import evolve
 from tidegate.settings import Settings
-from tidegate.stores.postgres import Connection, connect, exclusive, impatient, table
+from tidegate.stores.postgres import Connection, connect, exclusive, impatient, table, take_turn
 
 log = structlog.get_logger(__name__)
 
@@ -114,8 +114,7 @@ def _swap_in(connection: Connection, contract: Contract, batch: Batch) -> Batch:
 
 def _take_turns(connection: Connection, batch: Batch) -> None:
     """Let one transaction at a time change what is published of a partition: two batches of it may come at once."""
-    what = f"partition {batch.dataset} {batch.partition}"
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [what])
+    take_turn(connection, f"partition {batch.dataset} {batch.partition}")
 
 
 def _attach(connection: Connection, contract: Contract, batch: Batch, schema: str) -> None:

@@ -20,7 +20,7 @@ from tidegate.contracts.types import canonical
 from tidegate.errors import ContractError
 from tidegate.migrate import door
 from tidegate.publish import views
-from tidegate.stores.postgres import Connection, table
+from tidegate.stores.postgres import Connection, table, take_turn
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ def ensure(connection: Connection, contract: Contract) -> list[Step]:
         return []
     door.share(connection)
     # Two batches of one dataset may be published at once; the second finds the work done.
-    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"layout of {contract.dataset}"])
+    take_turn(connection, f"layout of {contract.dataset}")
     waiting = pending(connection, contract)
     if waiting is None:
         made = [ddl.published_table(contract), *access.statements(contract)]

@@ -110,6 +110,15 @@ def exclusive(connection: Connection, what: str) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [what])
 
 
+def take_turn(connection: psycopg.Connection[Any], what: str, *, shared: bool = False) -> None:
+    """Wait for the advisory lock named `what`, and hold it until the transaction ends: alone, or with others who share it.
+
+    How long it waits is the transaction's `lock_timeout`.
+    """
+    lock = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    connection.execute(sql.SQL("SELECT {}(hashtextextended(%s, 0))").format(sql.SQL(lock)), [what])
+
+
 @contextmanager
 def impatient(connection: Connection, lock_timeout: str = LOCK_TIMEOUT) -> Iterator[None]:
     """Run the block in a transaction that gives way to readers rather than let others queue behind it.
