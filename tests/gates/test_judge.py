@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tests.conftest import CHECKOUT
 from tests.contracts.command import run
 from tests.shop import MARCH, Shop, orders
 
@@ -66,9 +68,14 @@ def test_every_verdict_has_value_target_place_version_and_evidence(shop: Shop) -
         assert verdict["value"], verdict
         assert verdict["target"], verdict
         name, _, line = verdict["target_source"].rpartition(":")
-        lines = (shop.root / name).read_text().splitlines()
+        own = name.startswith("src/")
+        lines = ((CHECKOUT if own else shop.root) / name).read_text().splitlines()
         assert lines[int(line) - 1].strip(), verdict
-        if verdict["gate"].startswith("expectations."):
+        assert own == (verdict["gate"] == "reconciliation"), verdict
+        if own:
+            assert lines[int(line) - 1].startswith("def "), verdict
+            assert verdict["rule_set_version"] == version("tidegate")
+        elif verdict["gate"].startswith("expectations."):
             assert verdict["rule_set_version"] != "1.0.0"
         else:
             assert verdict["rule_set_version"] == "1.0.0"

@@ -13,7 +13,7 @@ from tidegate.errors import UsageError
 from tidegate.gates import ledger
 from tidegate.gates.expectations import Suite, domain_suite, judge_table
 from tidegate.gates.ledger import Batch
-from tidegate.gates.verdict import Evidence, Verdict, evidence_folder, worst
+from tidegate.gates.verdict import Evidence, Verdict, counted, evidence_folder, reason_to_hold, worst
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect, exclusive, exists, number, table
 
@@ -42,23 +42,23 @@ def judge(settings: Settings, contract: Contract, batch_id: str) -> Batch:
             folder = evidence_folder(settings.home, batch.dataset, batch.batch_id)
             verdicts, evidence = judge_table(settings, "staging", batch.table, suites, folder)
             if contract.key and contract.partitioning and exists(connection, contract.schema, contract.table):
-                keys, counted = _published_keys(connection, contract, batch, folder)
-                verdicts.append(keys)
-                evidence.append(counted)
+                keys, files = _published_keys(connection, contract, batch, folder)
+                verdicts += keys
+                evidence += files
             ledger.record_verdicts(connection, batch_id, batch.dataset, batch.partition, verdicts, evidence)
             everything = ledger.verdicts_of(connection, batch_id)
             decision = worst(everything)
-            reason = "; ".join(f"{v.rule}: {v.value}, expected {v.target}" for v in everything if v.verdict == "FAIL")
-            ledger.set_state(
-                connection, batch_id, "held" if decision == "FAIL" else "judged", held_reason=reason or None
-            )
+            reason = reason_to_hold(everything)
+            ledger.set_state(connection, batch_id, "held" if reason else "judged", held_reason=reason)
             connection.commit()
             timing.rows, timing.note = batch.accepted_count, decision
         log.info("batch judged", dataset=batch.dataset, batch_id=batch_id, verdict=decision, held_reason=reason)
         return ledger.get_batch(connection, batch_id)
 
 
-def _published_keys(connection: Connection, contract: Contract, batch: Batch, folder: Path) -> tuple[Verdict, Evidence]:
+def _published_keys(
+    connection: Connection, contract: Contract, batch: Batch, folder: Path
+) -> tuple[list[Verdict], list[Evidence]]:
     """Judge that no key of the batch is published in another partition already, whichever tenant it belongs to."""
     if contract.tenant is not None:
         connection.execute("SELECT ops.enter_all()")
@@ -94,5 +94,4 @@ def _published_keys(connection: Connection, contract: Contract, batch: Batch, fo
         rule_set_version=contract.version,
     )
     figures = {"batch": batch.batch_id, "key": contract.key, "published_elsewhere": twice}
-    counted = Evidence.write("count", folder / "published_keys.json", figures, figures)
-    return verdict.on(counted), counted
+    return counted(folder / "published_keys.json", figures, [verdict])

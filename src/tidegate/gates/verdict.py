@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -43,12 +43,29 @@ class Verdict:
     target: str
     target_source: str
     rule_set_version: str
-    """Of what decided: a contract's version, or the hash of a suite's rules."""
+    """Of what decided: a contract's version, the hash of a suite's rules, or this package's own version."""
     evidence_sha256: str | None = None
 
     def on(self, evidence: Evidence) -> Verdict:
         """Return the same verdict, resting on that evidence."""
         return replace(self, evidence_sha256=evidence.sha256)
+
+
+def counted(path: Path, figures: dict[str, Any], verdicts: Iterable[Verdict]) -> tuple[list[Verdict], list[Evidence]]:
+    """Write figures that were just counted to `path`, and return the verdicts resting on that evidence, with it."""
+    evidence = Evidence.write("count", path, figures, figures)
+    return [verdict.on(evidence) for verdict in verdicts], [evidence]
+
+
+def written_in(rule: Callable[..., Any]) -> str:
+    """Return the file and line of the function that holds a rule which no contract and no suite states."""
+    return f"src/{rule.__module__.replace('.', '/')}.py:{rule.__code__.co_firstlineno}"
+
+
+def reason_to_hold(verdicts: Iterable[Verdict]) -> str | None:
+    """Say what failed, in one sentence for whoever decides; None where nothing did."""
+    failed = [f"{v.rule}: {v.value}, expected {v.target}" for v in verdicts if v.verdict == "FAIL"]
+    return "; ".join(failed) or None
 
 
 def evidence_folder(home: Path, dataset: str, subject: str) -> Path:

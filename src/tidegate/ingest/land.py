@@ -15,7 +15,7 @@ from tidegate.contracts.model import WHOLE
 from tidegate.errors import SourceError, UnavailableError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
-from tidegate.gates.verdict import Evidence, Verdict, evidence_folder
+from tidegate.gates.verdict import Evidence, Verdict, counted, evidence_folder
 from tidegate.ingest import quarantine
 from tidegate.ingest.delivery import Delivery, receive
 from tidegate.ingest.sift import Sifted, partitions, sift
@@ -80,8 +80,8 @@ def _take_in(settings: Settings, contract: Contract, partition: str, delivery: D
             batch = _batch(contract, partition, batch_id, delivery, sifted, url)
             ledger.record_batch(connection, batch)
             quarantine.record(connection, batch, sifted.refused)
-            verdict, counted = judge_refused(settings, contract, batch)
-            ledger.record_verdicts(connection, batch_id, contract.dataset, partition, [verdict], [counted])
+            judged = judge_refused(settings, contract, batch)
+            ledger.record_verdicts(connection, batch_id, contract.dataset, partition, *judged)
             connection.commit()
         log.info(
             "batch landed", dataset=contract.dataset, batch_id=batch_id, partition=partition,
@@ -150,7 +150,7 @@ def _batch(contract: Contract, partition: str, batch_id: str, delivery: Delivery
     )
 
 
-def judge_refused(settings: Settings, contract: Contract, batch: Batch) -> tuple[Verdict, Evidence]:
+def judge_refused(settings: Settings, contract: Contract, batch: Batch) -> tuple[list[Verdict], list[Evidence]]:
     """Judge the share of refused rows against the share that the contract allows."""
     share = batch.refused_count / batch.delivered_count if batch.delivered_count else 0.0
     verdict = Verdict(
@@ -173,5 +173,4 @@ def judge_refused(settings: Settings, contract: Contract, batch: Batch) -> tuple
     )
     figures = {name: getattr(batch, name) for name in told}
     folder = evidence_folder(settings.home, batch.dataset, batch.batch_id)
-    counted = Evidence.write("count", folder / "landed.json", figures, figures)
-    return verdict.on(counted), counted
+    return counted(folder / "landed.json", figures, [verdict])

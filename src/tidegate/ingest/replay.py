@@ -238,8 +238,8 @@ class _Step:
     def _record(self, connection: Connection, base: Batch, batch: Batch, accepted: Sequence[int]) -> None:
         ledger.record_batch(connection, batch)
         quarantine.mark_replayed(connection, accepted, batch.batch_id)
-        verdict, counted = judge_refused(self.settings, self.contract, batch)
-        ledger.record_verdicts(connection, batch.batch_id, batch.dataset, batch.partition, [verdict], [counted])
+        judged = judge_refused(self.settings, self.contract, batch)
+        ledger.record_verdicts(connection, batch.batch_id, batch.dataset, batch.partition, *judged)
         why = f"{len(accepted)} repaired rows of {self.sheet}, added to batch {base.batch_id}"
         ledger.record_decision(connection, batch.batch_id, "replay", self.by, why)
         if base.state in _PENDING:

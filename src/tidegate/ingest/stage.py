@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 
 import structlog
 from psycopg import sql
@@ -11,7 +12,7 @@ from tidegate.contracts import Contract, ddl
 from tidegate.errors import ContractError, TerminalError, UnavailableError, first_line
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
-from tidegate.gates.verdict import Evidence, Verdict, evidence_folder
+from tidegate.gates.verdict import Evidence, Verdict, counted, evidence_folder, written_in
 from tidegate.settings import Settings
 from tidegate.stores import objects
 from tidegate.stores.postgres import Connection, connect, exclusive, number, table
@@ -52,9 +53,9 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
             timing.rows = _copy(settings, batch)
             with connection.transaction():
                 connection.execute(ddl.finish_batch_table(contract, batch.table, batch.partition, batch.batch_id))
-                verdict, counted = _reconcile(settings, connection, contract, batch)
+                judged = _reconcile(settings, connection, batch)
                 ledger.set_state(connection, batch_id, "staged")
-                ledger.record_verdicts(connection, batch_id, batch.dataset, batch.partition, [verdict], [counted])
+                ledger.record_verdicts(connection, batch_id, batch.dataset, batch.partition, *judged)
             # The gate that follows joins by the key; autovacuum looks at the other columns in its own time.
             analyzed = sql.SQL(", ").join(map(sql.Identifier, contract.key or [contract.columns[0].name]))
             connection.execute(sql.SQL("ANALYZE {} ({})").format(table("staging", batch.table), analyzed))
@@ -63,9 +64,7 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         return ledger.get_batch(connection, batch_id)
 
 
-def _reconcile(
-    settings: Settings, connection: Connection, contract: Contract, batch: Batch
-) -> tuple[Verdict, Evidence]:
+def _reconcile(settings: Settings, connection: Connection, batch: Batch) -> tuple[list[Verdict], list[Evidence]]:
     staged = number(connection, sql.SQL("SELECT count(*) FROM {}").format(table("staging", batch.table)))
     verdict = Verdict(
         gate="reconciliation",
@@ -73,13 +72,12 @@ def _reconcile(
         verdict="PASS" if staged == batch.accepted_count else "FAIL",
         value=str(staged),
         target=str(batch.accepted_count),
-        target_source=f"{contract.reference}:1",
-        rule_set_version=contract.version,
+        target_source=written_in(_reconcile),
+        rule_set_version=version("tidegate"),
     )
     figures = {"batch": batch.batch_id, "accepted": batch.accepted_count, "staged": staged}
     folder = evidence_folder(settings.home, batch.dataset, batch.batch_id)
-    counted = Evidence.write("count", folder / "staged.json", figures, figures)
-    return verdict.on(counted), counted
+    return counted(folder / "staged.json", figures, [verdict])
 
 
 def _copy(settings: Settings, batch: Batch) -> int:

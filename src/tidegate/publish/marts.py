@@ -19,7 +19,7 @@ from psycopg import sql
 from tidegate.errors import HeldError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.expectations import Suite, domain_suite, judge_table
-from tidegate.gates.verdict import Evidence, Verdict, evidence_folder, worst
+from tidegate.gates.verdict import Evidence, Verdict, counted, evidence_folder, reason_to_hold, worst, written_in
 from tidegate.publish import schemas, window
 from tidegate.publish.window import WINDOW
 from tidegate.settings import Settings
@@ -100,12 +100,11 @@ def judge(settings: Settings, build_id: str) -> str:
                     verdicts += decided
                     evidence += files
             ledger.record_verdicts(connection, build_id, WINDOW, None, verdicts, evidence)
-            failed = [v for v in verdicts if v.verdict == "FAIL"]
-            reason = "; ".join(f"{v.rule}: {v.value}, expected {v.target}" for v in failed)
-            decision = "held" if failed else "judged"
+            reason = reason_to_hold(verdicts)
+            decision = "held" if reason else "judged"
             connection.execute(
                 "UPDATE ops.marts_build SET state = %s, held_reason = %s WHERE build_id = %s",
-                [decision, reason or None, build_id],
+                [decision, reason, build_id],
             )
             connection.commit()
             timing.note = worst(verdicts)
@@ -140,14 +139,13 @@ def _reconcile(connection: Connection, build_id: str, folder: Path) -> tuple[lis
                 verdict="PASS" if found == expected else "FAIL",
                 value=str(found),
                 target=str(expected),
-                target_source=f"src/tidegate/publish/marts.py:{_reconcile.__code__.co_firstlineno}",
+                target_source=written_in(_reconcile),
                 rule_set_version=version("tidegate"),
             )
         )
     if not any(v.rule.startswith("fct_flight") for v in verdicts):
         raise UsageError(f"{NEXT} holds no fct_flight: run `dbt build` before its gate")
-    counted = Evidence.write("count", folder / "reconciliation.json", figures, figures)
-    return [verdict.on(counted) for verdict in verdicts], [counted]
+    return counted(folder / "reconciliation.json", figures, verdicts)
 
 
 def publish(settings: Settings, build_id: str) -> None:
