@@ -10,11 +10,10 @@ from itertools import groupby
 from pathlib import Path
 
 import structlog
-from psycopg import sql
 
 from tidegate.contracts import Contract, load
 from tidegate.errors import SourceError
-from tidegate.gates import ledger
+from tidegate.gates import archive, ledger
 from tidegate.gates.ledger import Batch
 from tidegate.ingest import quarantine, sheet
 from tidegate.ingest.delivery import DeliveredFile, Delivery
@@ -244,8 +243,5 @@ class _Step:
         ledger.record_decision(connection, batch.batch_id, "replay", self.by, why)
         if base.state in _PENDING:
             # Released later, it would take the repaired rows away again.
-            connection.execute(
-                sql.SQL("ALTER TABLE IF EXISTS {} SET SCHEMA archive").format(sql.Identifier("staging", base.table))
-            )
-            ledger.set_state(connection, base.batch_id, "superseded")
+            archive.retire(connection, base, "superseded")
         connection.commit()

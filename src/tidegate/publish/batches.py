@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import structlog
 from psycopg import sql
 
 from tidegate.contracts import Contract
 from tidegate.errors import BusyError, HeldError, SourceError, UsageError
-from tidegate.gates import ledger
+from tidegate.gates import archive, ledger
 from tidegate.gates.ledger import Batch
 from tidegate.publish import evolve
 from tidegate.settings import Settings
@@ -133,14 +134,13 @@ def _attach(connection: Connection, contract: Contract, batch: Batch, schema: st
     connection.execute(sql.SQL("ALTER TABLE {} RESET (autovacuum_enabled)").format(table(contract.schema, batch.table)))
 
 
-def _detach(connection: Connection, contract: Contract, batch: Batch, state: str) -> None:
+def _detach(connection: Connection, contract: Contract, batch: Batch, state: Literal["superseded", "undone"]) -> None:
     connection.execute(
         sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(
             table(contract.schema, contract.table), table(contract.schema, batch.table)
         )
     )
-    connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA archive").format(table(contract.schema, batch.table)))
-    ledger.set_state(connection, batch.batch_id, state)
+    archive.retire(connection, batch, state)
 
 
 def undo(settings: Settings, contract: Contract, batch_id: str, *, by: str, why: str) -> Batch | None:
@@ -168,7 +168,7 @@ def _swap_back(connection: Connection, contract: Contract, batch: Batch, by: str
         _detach(connection, contract, batch, "undone")
         before = ledger.find_batch(connection, batch.previous_batch_id) if batch.previous_batch_id else None
         if before is not None:
-            _attach(connection, contract, before, "archive")
+            _attach(connection, contract, before, archive.ARCHIVE)
             ledger.set_state(connection, before.batch_id, "published")
         ledger.record_decision(connection, batch.batch_id, "undo", by, why)
     return ledger.find_batch(connection, before.batch_id) if before else None
@@ -180,7 +180,7 @@ def release(settings: Settings, batch_id: str, *, by: str, why: str) -> Batch:
     Raises:
         UsageError: the batch is not held, or no reason is given.
     """
-    return _decide(settings, batch_id, "release", "judged", by, why)
+    return _decide(settings, batch_id, "release", by, why)
 
 
 def reject(settings: Settings, batch_id: str, *, by: str, why: str) -> Batch:
@@ -189,10 +189,10 @@ def reject(settings: Settings, batch_id: str, *, by: str, why: str) -> Batch:
     Raises:
         UsageError: the batch is not held, or no reason is given.
     """
-    return _decide(settings, batch_id, "reject", "rejected", by, why)
+    return _decide(settings, batch_id, "reject", by, why)
 
 
-def _decide(settings: Settings, batch_id: str, action: str, state: str, by: str, why: str) -> Batch:
+def _decide(settings: Settings, batch_id: str, action: Literal["release", "reject"], by: str, why: str) -> Batch:
     with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
         batch = ledger.get_batch(connection, batch_id)
         if batch.state != "held":
@@ -200,8 +200,9 @@ def _decide(settings: Settings, batch_id: str, action: str, state: str, by: str,
         # What was read opened a transaction; inside it, the decision would fall with it when the lock is let go.
         connection.commit()
         with connection.transaction():
-            if state == "rejected":
-                connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA archive").format(table("staging", batch.table)))
-            ledger.set_state(connection, batch.batch_id, state)
+            if action == "reject":
+                archive.retire(connection, batch, "rejected")
+            else:
+                ledger.set_state(connection, batch.batch_id, "judged")
             ledger.record_decision(connection, batch.batch_id, action, by, why)
         return ledger.get_batch(connection, batch.batch_id)
