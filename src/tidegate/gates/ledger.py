@@ -109,11 +109,15 @@ def batches(connection: Connection, *, dataset: str | None = None, state: str | 
 
 
 def set_state(connection: Connection, batch_id: str, state: str, **changes: Any) -> None:
-    """Move a batch to `state`, setting other columns with it."""
-    assignments: list[sql.Composable] = [sql.SQL("state = %(state)s")]
-    assignments += [sql.SQL("{} = {}").format(sql.Identifier(k), sql.Placeholder(k)) for k in changes]
-    query = sql.SQL("UPDATE ops.batch SET {} WHERE batch_id = %(batch_id)s").format(sql.SQL(", ").join(assignments))
-    connection.execute(query, {"state": state, "batch_id": batch_id, **changes})
+    """Move a batch to `state`, setting other columns with it, to values or to what SQL expressions give."""
+    given = {"state": state, **changes}
+    assignments = sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(k), v if isinstance(v, sql.SQL) else sql.Placeholder(k))
+        for k, v in given.items()
+    )
+    query = sql.SQL("UPDATE ops.batch SET {} WHERE batch_id = %(batch_id)s").format(assignments)
+    values = {k: v for k, v in given.items() if not isinstance(v, sql.SQL)}
+    connection.execute(query, {"batch_id": batch_id, **values})
 
 
 def record_verdicts(

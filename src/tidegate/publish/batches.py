@@ -108,8 +108,8 @@ def _swap_in(connection: Connection, contract: Contract, batch: Batch) -> Batch:
             "published",
             previous_batch_id=before.batch_id if before else None,
             held_reason=None,
+            published_at=sql.SQL("now()"),
         )
-        connection.execute("UPDATE ops.batch SET published_at = now() WHERE batch_id = %s", [batch.batch_id])
     return ledger.get_batch(connection, batch.batch_id)
 
 
