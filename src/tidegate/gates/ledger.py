@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from psycopg import sql
 
@@ -16,6 +16,14 @@ from tidegate.errors import UsageError
 from tidegate.gates.verdict import Evidence, Verdict
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect
+
+State = Literal["landed", "staged", "judged", "held", "published", "superseded", "undone", "rejected"]
+#: A step is still to come for the batch, by itself: it is on its way, or was cut short.
+UNDER_WAY: frozenset[State] = frozenset({"landed", "staged", "judged"})
+#: No reader sees the batch yet, and nobody has turned it down.
+PENDING = UNDER_WAY | {"held"}
+#: The batch went as far as it will go, and is the last word on its delivery; a later one may take its place.
+AT_REST: frozenset[State] = frozenset({"published", "held", "rejected"})
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class Batch:
     batch_id: str
     dataset: str
     partition: str
-    state: str
+    state: State
     contract_version: str
     source_name: str
     source_sha256: str
@@ -108,7 +116,7 @@ def batches(connection: Connection, *, dataset: str | None = None, state: str | 
     return [Batch(**row) for row in rows]
 
 
-def set_state(connection: Connection, batch_id: str, state: str, **changes: Any) -> None:
+def set_state(connection: Connection, batch_id: str, state: State, **changes: Any) -> None:
     """Move a batch to `state`, setting other columns with it, to values or to what SQL expressions give."""
     given = {"state": state, **changes}
     assignments = sql.SQL(", ").join(

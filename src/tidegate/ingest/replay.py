@@ -28,9 +28,6 @@ from tidegate.stores.postgres import Connection, connect, exclusive
 
 log = structlog.get_logger(__name__)
 
-#: States of a batch that no reader sees yet and nobody has turned down.
-_PENDING = ("landed", "staged", "judged", "held")
-
 
 @dataclass(frozen=True)
 class Replay:
@@ -79,7 +76,7 @@ def land_repaired(settings: Settings, path: Path, *, by: str) -> Replay:
         batches |= {batch_id} if batch_id else set()
     with connect(settings) as connection:
         found = [ledger.get_batch(connection, batch_id) for batch_id in sorted(batches)]
-        pending = [batch for batch in found if batch.state in _PENDING]
+        pending = [batch for batch in found if batch.state in ledger.PENDING]
     return Replay(contract, pending, len(waiting) - len(refused), len(rows) - len(waiting), refused)
 
 
@@ -153,7 +150,7 @@ class _Step:
         family = {self.own} | quarantine.replays_of(connection, self.own)
         pending = [
             b for b in ledger.batches(connection, dataset=self.contract.dataset)
-            if b.batch_id in family and b.state in _PENDING
+            if b.batch_id in family and b.state in ledger.PENDING
         ]  # fmt: skip
         if pending:
             return pending[-1]
@@ -241,7 +238,7 @@ class _Step:
         ledger.record_verdicts(connection, batch.batch_id, batch.dataset, batch.partition, *judged)
         why = f"{len(accepted)} repaired rows of {self.sheet}, added to batch {base.batch_id}"
         ledger.record_decision(connection, batch.batch_id, "replay", self.by, why)
-        if base.state in _PENDING:
+        if base.state in ledger.PENDING:
             # Released later, it would take the repaired rows away again.
             archive.retire(connection, base, "superseded")
         connection.commit()

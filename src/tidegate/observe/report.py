@@ -14,6 +14,7 @@ from urllib.parse import quote
 from tidegate.contracts import Contract, derived
 from tidegate.contracts.read import files, load_file
 from tidegate.errors import ContractError
+from tidegate.gates import ledger
 from tidegate.observe import data_docs, dbt_docs, insight, tables
 from tidegate.observe.summary import Summary, read, snapshot
 from tidegate.settings import Settings
@@ -79,7 +80,7 @@ def _status(told: Summary) -> tuple[str, str]:
     if told.held:
         counted = _count(len(told.held), "delivery is held", "deliveries are held")
         return "FAIL", f"{counted} at a gate"
-    waiting = sum(told.batches.get(state, 0) for state in ("landed", "staged", "judged"))
+    waiting = sum(told.batches.get(state, 0) for state in ledger.UNDER_WAY)
     if waiting:
         return "WARN", f"{_count(waiting, 'batch is', 'batches are')} on the way"
     if warnings:

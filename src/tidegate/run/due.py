@@ -12,9 +12,6 @@ from tidegate.ingest.sources.local import available, delivered
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
 
-#: A batch in another state was cut short on its way.
-_SETTLED = ("published", "held", "rejected", "superseded", "undone")
-
 
 @dataclass(frozen=True)
 class Due:
@@ -36,7 +33,7 @@ def due(settings: Settings) -> list[Due]:
         settled = {
             (batch.dataset, batch.partition, batch.contract_version, batch.source_sha256)
             for batch in ledger.batches(connection)
-            if batch.state in _SETTLED
+            if batch.state not in ledger.UNDER_WAY
         }
     found = []
     for contract in contracts.values():

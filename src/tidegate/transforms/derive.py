@@ -27,8 +27,6 @@ from tidegate.transforms.runner import run
 log = structlog.get_logger(__name__)
 
 STEP = "transform"
-#: States in which nothing is left to do for a batch; in any other its steps were cut short.
-_AT_REST = ("published", "held", "rejected")
 
 
 @dataclass(frozen=True)
@@ -91,4 +89,4 @@ def is_made(connection: Connection, name: str, digest: str) -> bool:
         """,
         [name, STEP],
     ).fetchone()
-    return row is not None and row["note"] == digest and row["state"] in _AT_REST
+    return row is not None and row["note"] == digest and row["state"] in ledger.AT_REST
