@@ -75,6 +75,11 @@ FINDINGS = {
         "quality:",
         "nothing holds this quality rule of the dataset",
     ),
+    "who masks a classification": (
+        ("Who ordered.", "Who ordered.\n        classification: secret"),
+        "classification:",
+        "no mask is known for classification 'secret' of column customer; known are public, restricted, confidential",
+    ),
     "what a column refers to": (
         ("Who ordered.", "Who ordered.\n        relationships: [{type: foreignKey, to: people.id}]"),
         "relationships:",

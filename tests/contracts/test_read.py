@@ -101,6 +101,11 @@ ERRORS: dict[str, tuple[tuple[str, str], str, str]] = {
         "pattern: '['",
         "is not a regular expression",
     ),
+    "tenant that may be empty": (
+        ("Weight in kilograms.", "Weight in kilograms.\n        tags: [tenant]"),
+        "- name: weight_kg",
+        "tenant column 'weight_kg' must be a required text",
+    ),
     "partition that may be empty": (
         ("        required: true\n        partitioned", "        partitioned"),
         "- name: orders",

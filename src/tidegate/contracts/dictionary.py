@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tidegate.contracts.access import is_classified
 from tidegate.contracts.lineage import Lineage
 from tidegate.contracts.model import Column, Contract, Source, in_words
 
@@ -45,6 +46,7 @@ def page(contract: Contract, lineage: Lineage) -> str:
         ["kept for", _retention(contract.retention)],
         ["source", "; ".join(map(_source, contract.sources)) or "none"],
         ["refused rows", _share(contract.max_refused_share)],
+        *_access(contract),
         ["contract", f"[{contract.reference}](../../{contract.reference}), version {contract.version}"],
     ]
     columns = [
@@ -115,6 +117,13 @@ def _edges(contract: Contract, lineage: Lineage, *, with_models: bool) -> Iterat
         for name, refs in lineage.refs(lineage.downstream(contract)):
             for ref in refs:
                 yield ref, name
+
+
+def _access(contract: Contract) -> Iterator[list[str]]:
+    if contract.tenant:
+        yield ["tenants", f"each sees the rows with its own `{contract.tenant}`"]
+    if any(map(is_classified, contract.columns)):
+        yield ["who may not see classified columns reads", f"`masked.{contract.table}`"]
 
 
 def _retention(retention: str | None) -> str:
