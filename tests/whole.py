@@ -32,7 +32,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PROGRAM = CHECKOUT / ".venv/bin/tidegate"
 #: What a project is made of, as far as the stack reads it.
 PROJECT = (
-    "dags", "expectations", "macros", "migrations", "models", "schemas", "transforms", "dbt_project.yml", "profiles.yml"
+    "dags", "expectations", "macros", "migrations", "models", "queries", "schemas", "transforms", "dbt_project.yml", "profiles.yml"
 )  # fmt: skip
 SLACK_TOKEN = "T0TIDE/B0GATE/canary-slack-b8f2a6"
 SOURCE_PASSWORD = "canary-source-51d09c"

@@ -19,7 +19,9 @@ import pytest
 from tests.shop import HEADER, orders, orders_contract
 from tests.whole import PROGRAM, Whole, eventually
 
+from tidegate.evidence import indexes, queries
 from tidegate.run import demo
+from tidegate.stores.postgres import connect
 
 #: A fixture of this story runs everything through Airflow, on a busy machine minutes long.
 pytestmark = pytest.mark.timeout(900)
@@ -53,6 +55,20 @@ def test_everything_that_was_delivered_is_published(whole: Whole, first: subproc
     # February's weather has one wind of 1048 mph, which the contract refuses.
     assert published == {**delivered, "weather": delivered["weather"] - 1}
     assert whole.rows("SELECT value FROM quarantine.refused_row") == [{"value": "1048.36058"}]
+
+
+def test_no_important_query_reads_a_large_table_whole(whole: Whole) -> None:
+    """But those that its file names; and each index of the marts serves one of them."""
+    with connect(whole.settings) as connection:
+        plans = {query: queries.explain(connection, query) for query in queries.read(whole.project)}
+        made = {index.name for index in indexes.of_warehouse(connection) if index.table.startswith("marts_current.")}
+    unintended = {
+        query.name: scans
+        for query, plan in plans.items()
+        if (scans := [scan for scan in queries.whole_reads(plan) if scan.table not in query.scans])
+    }
+    assert unintended == {}
+    assert made <= set().union(*map(queries.indexes_used, plans.values()))
 
 
 def test_the_marts_count_every_flight(whole: Whole, first: subprocess.CompletedProcess[str]) -> None:
