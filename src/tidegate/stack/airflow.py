@@ -48,7 +48,9 @@ def running_version() -> str:
 def fingerprint(environment: Mapping[str, str]) -> str:
     """Return a short hash of a configuration: when it differs, the servers must be started anew."""
     ruling = {
-        name: value for name, value in environment.items() if name.startswith(("AIRFLOW", "AWS", "TIDEGATE", "PYTHONPATH"))
+        name: value
+        for name, value in environment.items()
+        if name.startswith(("AIRFLOW", "AWS", "TIDEGATE", "PYTHONPATH"))
     }
     return hashlib.sha256(json.dumps([running_version(), ruling], sort_keys=True).encode()).hexdigest()[:16]
 
