@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
-import shutil
 from pathlib import Path
 
 import structlog
@@ -113,24 +111,10 @@ def _only_partition(settings: Settings, contract: Contract, delivery: Delivery, 
 
 
 def keep(settings: Settings, contract: Contract, partition: str, batch_id: str, parquet: Path) -> str:
-    """Put the Parquet file where it stays; a file of that name from a run cut short is the same file."""
-    target = objects.place(settings.landing) / contract.dataset / partition / f"{batch_id}.parquet"
-    local = objects.local(target)
-    if local is None:
-        objects.put(parquet, str(target))
-    else:
-        local.parent.mkdir(parents=True, exist_ok=True)
-        partial = local.with_suffix(".partial")
-        _move(parquet, partial)
-        partial.chmod(0o444)
-        partial.replace(local)
-    return str(target)
-
-
-def _move(source: Path, target: Path) -> None:
-    shutil.move(source, target)
-    with target.open("rb") as written:
-        os.fsync(written.fileno())
+    """Put the Parquet file where it stays, and return its URL."""
+    url = str(objects.place(settings.landing) / contract.dataset / partition / f"{batch_id}.parquet")
+    objects.put(parquet, url)
+    return url
 
 
 def _batch(contract: Contract, partition: str, batch_id: str, delivery: Delivery, sifted: Sifted, url: str) -> Batch:

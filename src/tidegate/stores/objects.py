@@ -5,6 +5,8 @@ An S3 store is found, and its credentials, as every AWS client does: by the AWS_
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,8 @@ from tidegate.errors import TerminalError, UnavailableError, first_line
 
 if TYPE_CHECKING:
     from upath import UPath
+
+_CHUNK = 1 << 20
 
 
 def place(url: str) -> UPath:
@@ -50,15 +54,33 @@ def opened(url: str) -> Iterator[Any]:
 
 
 def put(file: Path, url: str) -> None:
-    """Copy a file into a store, where it appears whole or not at all.
+    """Bring a file to where it stays, and appears whole or not at all; on this machine it is moved, for reading only.
+
+    A file that stands there, of a run cut short, is the same file.
 
     Raises:
-        TerminalError: the store refuses it.
+        TerminalError: it may not be put there.
         UnavailableError: the store does not answer.
     """
     path = place(url)
+    target = local(path)
     with answering(url):
-        path.fs.put_file(str(file), path.path)
+        if target is None:
+            path.fs.put_file(str(file), path.path)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_suffix(".partial")
+            shutil.move(file, partial)
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+            partial.chmod(0o444)
+            partial.replace(target)
+
+
+def get(url: str, file: Path) -> None:
+    """Copy a landed file to `file`; raises as `opened` does."""
+    with opened(url) as theirs, file.open("wb") as ours:
+        shutil.copyfileobj(theirs, ours, _CHUNK)
 
 
 @contextmanager

@@ -76,9 +76,7 @@ def _published(settings: Settings, contract: Contract, source: Source, partition
 
 def _bring(batch: Batch, spool: Path) -> Path:
     target = spool / "published.parquet"
-    with objects.opened(batch.landing_url) as theirs, target.open("wb") as ours:
-        while chunk := theirs.read(1 << 20):
-            ours.write(chunk)
+    objects.get(batch.landing_url, target)
     return target
 
 
