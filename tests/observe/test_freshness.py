@@ -22,7 +22,7 @@ def publish(settings: Settings, dataset: str, at: datetime | None = None) -> str
     """Write down in the ledger that a batch of `dataset` is published since `at`, and return its id."""
     batch = Batch(
         batch_id=f"{dataset}-1", dataset=dataset, partition="all", state="landed", contract_version="1.0.0",
-        source="x.csv", source_sha256="0" * 64, landing_url="file:///x", delivered_count=1, accepted_count=1,
+        source_name="x.csv", source_sha256="0" * 64, landing_url="file:///x", delivered_count=1, accepted_count=1,
         refused_count=0, published_schema="raw",
     )  # fmt: skip
     with connect(settings) as connection:
