@@ -38,34 +38,27 @@ FAST_AND_LOSSY = {
 
 #: Folders whose tests share what costs minutes: models built over two months, a Spark server.
 SHARED = ("models", "transforms")
-#: Files whose tests share one running stack.
-WHOLE = ("journeys/test_year.py", "observe/test_logs.py", "stack/test_whole_stack.py")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Keep together, in one worker, the tests of a file, of a folder that shares much, and of the whole stack."""
+    """Keep together, in one worker, the tests of a file, and of a folder that shares much."""
 
     class Together(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0].removeprefix("tests/")
             folder = file.partition("/")[0]
-            return "whole" if file in WHOLE else folder if folder in SHARED else file
+            return folder if folder in SHARED else file
 
     return Together(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what needs the whole stack first where workers share the tests (it mostly waits), and last where there is one.
-
-    No other test of the same worker then shares the machine with a running Airflow.
-    """
-    strange = {item.nodeid for item in items if _is_whole(item) and not item.path.as_posix().endswith(WHOLE)}
-    assert not strange, f"these need the whole stack, and their files are not in WHOLE: {strange}"
-    items.sort(key=_is_whole, reverse="PYTEST_XDIST_WORKER" in os.environ)
-
-
-def _is_whole(item: pytest.Item) -> bool:
-    return "whole" in getattr(item, "fixturenames", ())
+    """Mark what needs the whole stack, and put it last: no other test shares the machine with a running Airflow."""
+    for item in items:
+        if "whole" in getattr(item, "fixturenames", ()):
+            item.add_marker("whole")
+    items.sort(key=lambda item: item.get_closest_marker("whole") is not None)
 
 
 @pytest.fixture(scope="session", autouse=True)
