@@ -57,6 +57,19 @@ def any_broken(contract: Contract, partition: str, *, texts: set[str]) -> str:
     return " OR ".join(broken) or "false"
 
 
+def keys(contract: Contract) -> list[tuple[Rule, str, str]]:
+    """Return every rule of uniqueness with the columns that it is of, as SQL, and the condition that a row has them all."""
+    return [
+        (
+            rule,
+            ", ".join(map(identifier, rule.columns)),
+            " AND ".join(f"{identifier(name)} IS NOT NULL" for name in rule.columns),
+        )
+        for rule in contract.rules
+        if rule.kind == "key"
+    ]
+
+
 def _type(column: Column, *, arrived_as_text: bool) -> str | None:
     value, text, wanted = identifier(column.name), text_of(column.name), column.postgres_type
     broken = []

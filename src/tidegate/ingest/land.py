@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import structlog
 
 from tidegate.contracts import Contract
 from tidegate.contracts.model import WHOLE
-from tidegate.errors import SourceError, UnavailableError, UsageError
+from tidegate.errors import SourceError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Evidence, Verdict, counted, evidence_folder
@@ -38,17 +37,10 @@ def land(settings: Settings, contract: Contract, partition: str | None = None, f
         UnavailableError: the warehouse, the landing area or the disk cannot be used at the moment.
         TerminalError: the landing area refuses the file.
     """
-    try:
-        with spool(settings.home, contract.dataset) as folder:
-            delivery = _receive(settings, contract, partition, file, folder / "in")
-            chosen = partition or _only_partition(settings, contract, delivery, folder)
-            return _take_in(settings, contract, chosen, delivery, folder / "work")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UnavailableError(
-                f"no space left for {contract.dataset}: free some and run this again; nothing was published"
-            ) from error
-        raise
+    with spool(settings.home, contract.dataset) as folder:
+        delivery = _receive(settings, contract, partition, file, folder / "in")
+        chosen = partition or _only_partition(settings, contract, delivery, folder)
+        return _take_in(settings, contract, chosen, delivery, folder / "work")
 
 
 def _receive(settings: Settings, contract: Contract, partition: str | None, file: Path | None, into: Path) -> Delivery:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tidegate.contracts import Column, Contract
 from tidegate.errors import SourceError, first_line
 from tidegate.ingest.delivery import DeliveredFile
+from tidegate.ingest.laid import Laid
 from tidegate.ingest.lines import LONGEST
 from tidegate.stores.duckdb import identifier, literal
 
@@ -17,32 +17,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _HEAD = 1 << 20
-
-
-@dataclass(frozen=True)
-class Laid:
-    """One delivered file as SQL.
-
-    `source` is a FROM item, `ordered` the same read by one thread, which alone tells records apart for certain
-    where quotes are astray; `values` maps each column to (its text, or None when it arrives as a value of a
-    type; its typed expression). `header_lines` is what the file has before its first record; `lines` tells
-    whether a record is at least a line, so that the count of line feeds bounds the count of records.
-    `check` is true for a record that cannot be one of this dataset at all, `blank` for one that is no record.
-    """
-
-    file: DeliveredFile
-    source: str
-    ordered: str
-    values: dict[str, tuple[str | None, str]]
-    header_lines: int
-    lines: bool
-    check: str = "false"
-    blank: str = "false"
-
-    @property
-    def texts(self) -> set[str]:
-        """The columns that arrive as text."""
-        return {name for name, (text, _) in self.values.items() if text is not None}
 
 
 def lay(engine: DuckDBPyConnection, contract: Contract, file: DeliveredFile) -> Laid:

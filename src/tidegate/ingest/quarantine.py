@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tidegate.gates.ledger import Batch
-from tidegate.ingest.sift import Refused
+from tidegate.ingest.examine import Refused
 from tidegate.stores.postgres import Connection
 
 

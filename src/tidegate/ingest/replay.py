@@ -17,10 +17,11 @@ from tidegate.gates import archive, ledger
 from tidegate.gates.ledger import Batch
 from tidegate.ingest import quarantine, sheet
 from tidegate.ingest.delivery import DeliveredFile, Delivery
+from tidegate.ingest.examine import Refused
 from tidegate.ingest.land import identify, judge_refused, keep
 from tidegate.ingest.quarantine import RefusedRow
 from tidegate.ingest.sheet import Repaired
-from tidegate.ingest.sift import Refused, Sifted, sift
+from tidegate.ingest.sift import Sifted, sift
 from tidegate.ingest.spool import spool
 from tidegate.settings import Settings
 from tidegate.stores import objects

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -9,6 +10,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tidegate.errors import UnavailableError
 
 _LOCK = "lock"
 
@@ -19,7 +22,23 @@ def spool(home: Path, dataset: str) -> Iterator[Path]:
 
     A folder belongs to the process that holds its lock file: the kernel lets go of it when the process ends,
     however it ends.
+
+    Raises:
+        UnavailableError: a disk filled up, or a quota, while the block or this wrote to it.
     """
+    try:
+        with _folder(home, dataset) as folder:
+            yield folder
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UnavailableError(
+                f"no space left for {dataset}: free some and run this again; nothing was published"
+            ) from error
+        raise
+
+
+@contextmanager
+def _folder(home: Path, dataset: str) -> Iterator[Path]:
     root = home / "spool"
     root.mkdir(parents=True, exist_ok=True)
     with (home / "spool.lock").open("w") as gate:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -20,7 +19,7 @@ from tidegate.errors import ContractError, SourceError, TidegateError, Unavailab
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.ingest.delivery import DeliveredFile, Delivery
-from tidegate.ingest.sift import open_engine
+from tidegate.ingest.engine import engine_under
 from tidegate.settings import Settings, source_variable
 from tidegate.stores import objects
 from tidegate.stores.duckdb import identifier, literal
@@ -52,7 +51,7 @@ def fetch(settings: Settings, contract: Contract, source: Source, partition: str
     """
     column = str(source.options.get("incrementalColumn") or "")
     base = _published(settings, contract, source, partition, column) if column else None
-    with closing(open_engine(spool, settings.duckdb_memory)) as engine:
+    with engine_under(spool, settings.duckdb_memory) as engine:
         kept = _bring(base, spool) if base else None
         since = _newest(engine, kept, column) if kept else None
         read = spool / "read.parquet"
