@@ -103,7 +103,7 @@ CREATE TABLE ops.backup (
     kind text NOT NULL,
     tool text NOT NULL,
     cluster text NOT NULL,
-    timeline integer NOT NULL,
+    timeline bigint NOT NULL,
     start_lsn pg_lsn NOT NULL,
     stop_lsn pg_lsn NOT NULL,
     started_at timestamp with time zone NOT NULL,
