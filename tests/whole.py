@@ -26,6 +26,7 @@ from psycopg.rows import dict_row
 from tidegate.run.airflow import Airflow, session
 from tidegate.settings import Settings, load_settings
 from tidegate.stack import lifecycle
+from tidegate.stack.secret import Secrets
 from tidegate.stack.status import Status, look
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -181,6 +182,12 @@ class Whole(Stack):
 def _end_of(airflow: Airflow, dag_id: str, run_id: str) -> str | None:
     states = [run.state for run in airflow.runs([dag_id]) if run.run_id == run_id]
     return states[0] if states[0] in ("success", "failed") else None
+
+
+def secrets_of(home: Path) -> dict[str, str]:
+    """Every secret that a stack has made for itself, by its name."""
+    kept = dict(vars(Secrets.load(home)))
+    return {**kept.pop("logins"), **kept}
 
 
 def eventually[Found](look: Callable[[], Found | None], patience: float = 120) -> Found:

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 import structlog
 from tests.shop import orders_contract
-from tests.whole import SLACK_TOKEN, SOURCE_PASSWORD, Whole, eventually
+from tests.whole import SLACK_TOKEN, SOURCE_PASSWORD, Whole, eventually, secrets_of
 
 from tidegate.observe import logs
 from tidegate.run import demo
 from tidegate.settings import Settings, load_settings
-from tidegate.stack.secret import Secrets
 
 #: The stack's start is a part of the first test that wants it.
 pytestmark = pytest.mark.timeout(600)
@@ -136,7 +135,7 @@ def test_a_failed_wave_says_what_to_do_in_its_log(whole: Whole, waves: Waves) ->
 
 
 def test_no_secret_is_in_anything_that_the_platform_writes(whole: Whole, waves: Waves) -> None:
-    secrets = {**vars(Secrets.load(whole.home)), "slack token": SLACK_TOKEN, "source password": SOURCE_PASSWORD}
+    secrets = {**secrets_of(whole.home), "slack token": SLACK_TOKEN, "source password": SOURCE_PASSWORD}
     commands = (("status", "--json"), ("batch", "list"), ("report",), ("ingest", "archived_orders"), ("docs",))
     told = {" ".join(words): whole.call(*words) for words in commands}
     assert "archive" in told["ingest archived_orders"].stderr

@@ -5,10 +5,9 @@ import signal
 
 import httpx
 import psutil
-from tests.whole import Stack
+from tests.whole import Stack, secrets_of
 
 from tidegate.stack.memory import Memory
-from tidegate.stack.secret import Secrets
 
 
 def test_every_server_runs_and_is_named_with_its_version(whole: Stack) -> None:
@@ -49,13 +48,13 @@ def test_no_secret_is_in_the_arguments_of_any_process(whole: Stack) -> None:
     members = [m for process in Memory.load(whole.home).processes.values() for m in process.session()]
     words = " ".join(word for member in members for word in member.cmdline())
     assert "airflow" in words
-    assert [name for name, secret in vars(Secrets.load(whole.home)).items() if secret in words] == []
+    assert [name for name, secret in secrets_of(whole.home).items() if secret in words] == []
 
 
 def test_no_secret_is_in_any_log(whole: Stack) -> None:
     text = "".join(log.read_text(errors="replace") for log in (whole.home / "logs").iterdir())
     assert "scheduler" in text
-    assert [name for name, secret in vars(Secrets.load(whole.home)).items() if secret in text] == []
+    assert [name for name, secret in secrets_of(whole.home).items() if secret in text] == []
 
 
 def test_a_scheduler_killed_with_9_comes_back_and_its_workers_do_not_stay(whole: Stack) -> None:
