@@ -93,8 +93,14 @@ def extract(server: PostgresServer, folder: Path, target: Path) -> None:
 
 def remove(server: PostgresServer, folder: Path) -> None:
     """Remove the backup's files from the repository."""
-    if _label(folder) in {backup["label"] for backup in _known(server, folder)}:
-        _expect("the backup could not be removed", _run(server, folder, "expire", f"--set={_label(folder)}", lock=True))
+    label = _label(folder)
+    labels = [backup["label"] for backup in _known(server, folder)]
+    if labels == [label]:
+        # pgBackRest never lets go of the last one it has, not knowing that another tool has taken newer ones.
+        for kind in ("backup", "archive"):
+            shutil.rmtree(_repository(folder) / kind / _stanza(server, folder), ignore_errors=True)
+    elif label in labels:
+        _expect("the backup could not be removed", _run(server, folder, "expire", f"--set={label}", lock=True))
 
 
 def _label(folder: Path) -> str:
