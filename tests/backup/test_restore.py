@@ -108,6 +108,9 @@ def test_in_place_the_warehouse_goes_back_and_the_one_before_is_archived(kept: K
 
 def test_of_a_server_killed_under_writes_nothing_that_was_acknowledged_is_lost(kept: Kept) -> None:
     take.take(kept.settings)
+    # Its archiver is behind when it dies.
+    kept.ask("ALTER SYSTEM SET archive_command = 'false'")
+    kept.ask("SELECT pg_reload_conf()")
     acknowledged: list[str] = []
 
     def write() -> None:

@@ -11,7 +11,7 @@ from tidegate.backup.moment import Moment
 from tidegate.backup.restore import choose, recover
 from tidegate.backup.shelf import Backup
 from tidegate.settings import Settings
-from tidegate.stack import warehouse
+from tidegate.stack import wal_archive, warehouse
 from tidegate.stack.home import Home, Say
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.supervisor import Supervisor
@@ -47,6 +47,9 @@ def replace(settings: Settings, moment: Moment, say: Say, *, backup_id: str | No
                 wal.flush(source, archive)
             folders.append(source.directory / "pg_wal")
         warehouse.stop(settings, supervisor)
+        if source.directory / "pg_wal" in folders:
+            for failed in wal_archive.hand_over(source, warehouse.archive_of(settings)):
+                say(f"not archived, so take a new backup afterwards: {failed}")
         beside = source.directory.with_name(f"{source.directory.name}.restored")
         shutil.rmtree(beside, ignore_errors=True)
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -38,6 +39,31 @@ def prepare(server: PostgresServer, folder: Path) -> Mapping[str, str]:
         "archive_timeout": f"{TIMEOUT}s",
         "archive_command": f"sh {_word(folder / _KEEP)} %p %f {_word(archive)}",
     }
+
+
+def hand_over(server: PostgresServer, folder: Path) -> list[str]:
+    """Archive what a stopped server had finished and not handed over; return what could not be, with the reason.
+
+    Without it, a server that died behind its archiver would leave a gap: a recovery reads these segments from the
+    server's own folder, and the timeline that it begins comes after them.
+    """
+    failed = []
+    for ready in sorted((server.directory / "pg_wal" / "archive_status").glob("*.ready")):
+        name = ready.stem
+        words: list[str | Path] = [
+            "sh",
+            folder / _KEEP,
+            server.directory / "pg_wal" / name,
+            name,
+            folder / server.identity(),
+        ]
+        done = subprocess.run(
+            words, user=server.user, extra_groups=[] if server.user else None, cwd="/",
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            failed.append(f"{name}: {done.stderr.strip()}")
+    return failed
 
 
 def fetching(scripts: Path, folders: Iterable[Path]) -> str:
