@@ -33,16 +33,14 @@ def bare(warehouse: str) -> Iterator[psycopg.Connection[Any]]:
 def test_up_down_and_up_again_lead_to_the_same_schema_and_rows(
     bare: psycopg.Connection[Any], warehouse: str, step: steps.Step
 ) -> None:
-    number = REVISIONS.index(step.revision)
-    earlier = REVISIONS[number - 1] if number else "base"
-    door.upgrade(warehouse, CHECKOUT, earlier)
+    door.upgrade(warehouse, CHECKOUT, step.before)
     fill(bare)
     before, rows_before = schema_of(bare), rows_of(bare)
     door.upgrade(warehouse, CHECKOUT, step.revision)
     fill(bare)
     above, rows_above = schema_of(bare), rows_of(bare)
     assert above != before
-    door.downgrade(warehouse, CHECKOUT, earlier)
+    door.downgrade(warehouse, CHECKOUT, step.before)
     assert schema_of(bare) == before
     assert {table: rows for table, rows in rows_of(bare).items() if table in rows_before}.keys() == rows_before.keys()
     door.upgrade(warehouse, CHECKOUT, step.revision)

@@ -71,10 +71,9 @@ def test_tracing_changes_nothing(table: psycopg.Connection[Any]) -> None:
 
 @pytest.mark.parametrize("step", STEPS[1:], ids=[step.revision for step in STEPS[1:]])
 def test_no_migration_keeps_readers_of_a_large_table_out_for_long(warehouse: str, step: steps.Step) -> None:
-    earlier = STEPS[STEPS.index(step) - 1].revision
     door.downgrade(warehouse, CHECKOUT, STEPS[0].revision)
     with psycopg.connect(warehouse, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS aside_0002, aside_0003 CASCADE")
         connection.execute(_GROWING)
-        door.upgrade(warehouse, CHECKOUT, earlier)
+        door.upgrade(warehouse, CHECKOUT, step.before)
         assert [held for held in locks.trace(connection, step.up) if held.blocks_readers_for_long] == []

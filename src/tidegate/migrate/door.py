@@ -6,20 +6,18 @@ Migrations pass it here. What contracts derive passes it in `publish.evolve`, wh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
 import structlog
-from psycopg.rows import dict_row
 
 from tidegate.errors import BusyError, TerminalError, UnavailableError, UsageError, first_line
 from tidegate.migrate import steps
 from tidegate.migrate.steps import Step
-from tidegate.stores.postgres import LOCK_TIMEOUT, take_turn, without_password
+from tidegate.stores.postgres import LOCK_TIMEOUT, connect_to, take_turn, without_password
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +25,6 @@ log = structlog.get_logger(__name__)
 LOCK = "tidegate migrations"
 _ATTEMPTS = 5
 
-#: Told what is about to happen, in words and SQL.
-Say = Callable[[str], None]
 #: Called before the first statement that takes something away for good.
 Safeguard = Callable[[Step], None]
 
@@ -45,7 +41,7 @@ class Standing(NamedTuple):
 def standing(url: str, project: Path) -> list[Standing]:
     """Return every migration with its state in the database at `url`, first to last."""
     known = steps.read(project)
-    with _connect(url) as connection:
+    with connect_to(url, autocommit=True) as connection:
         done = _applied(connection, known)
         last: dict[str, dict[str, Any]] = {}
         if connection.execute("SELECT to_regclass('ops.schema_change') AS kept").fetchone()["kept"]:  # type: ignore[index]
@@ -70,7 +66,7 @@ def plan(url: str, project: Path, revision: str = "head") -> tuple[str, list[Ste
     """
     known = steps.read(project)
     target = steps.find(known, revision)
-    with _connect(url) as connection:
+    with connect_to(url, autocommit=True) as connection:
         done = _applied(connection, known)
     return ("down", known[target:done][::-1]) if target < done else ("up", known[done:target])
 
@@ -103,17 +99,9 @@ def downgrade(url: str, project: Path, revision: str) -> list[Step]:
     direction, todo = plan(url, project, revision)
     if direction == "up" and todo:
         raise UsageError(f"the warehouse is below {revision}: `tidegate migrate up --to {revision}` goes there")
-    before = {step.revision: earlier for earlier, step in _pairs(project)}
     for step in todo:
-        _run(url, project, step, "down", before[step.revision])
+        _run(url, project, step, "down", step.before)
     return todo
-
-
-def _pairs(project: Path) -> Iterator[tuple[str, Step]]:
-    earlier = "base"
-    for step in steps.read(project):
-        yield earlier, step
-        earlier = step.revision
 
 
 def _run(url: str, project: Path, step: Step, direction: str, target: str) -> None:
@@ -157,7 +145,7 @@ def _alembic(url: str, project: Path, direction: str, target: str) -> None:
 
 def _holders(url: str) -> str:
     """Say who has been in a transaction for longest: one of them holds what was waited for."""
-    with _connect(url) as connection:
+    with connect_to(url, autocommit=True) as connection:
         rows = connection.execute(
             "SELECT pid, usename, application_name, state, extract(epoch FROM now() - xact_start)::int AS seconds "
             "FROM pg_stat_activity WHERE xact_start < now() AND pid <> pg_backend_pid() AND datname = current_database() "
@@ -182,18 +170,6 @@ def _applied(connection: psycopg.Connection[dict[str, Any]], known: list[Step]) 
             f"{revisions[-1]}: use a checkout that knows it"
         )
     return revisions.index(version["version_num"]) + 1
-
-
-@contextmanager
-def _connect(url: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-    try:
-        with psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10) as connection:
-            yield connection
-    except psycopg.OperationalError as error:
-        raise UnavailableError(
-            f"the warehouse at {without_password(url)} does not answer ({first_line(error)}); "
-            "`tidegate status` shows the stack, `tidegate up` starts it"
-        ) from error
 
 
 def share(connection: psycopg.Connection[Any]) -> None:

@@ -55,6 +55,7 @@ def trace(connection: psycopg.Connection[Any], statements: str) -> list[Held]:
             oid: cursor.execute(f"SELECT count(*) AS n FROM {table['name']}").fetchone()["n"]  # type: ignore[index]
             for oid, table in before.items()
         }
+        # Again, for counting has gone through every row, too.
         before = {row["oid"]: row for row in cursor.execute(_TABLES).fetchall()}
         cursor.execute(statements)
         after = {row["oid"]: row for row in cursor.execute(_TABLES).fetchall()}

@@ -26,10 +26,13 @@ _LOSING = re.compile(
 class Step:
     """One migration. `phase` says whether it goes before (`pre`) or after (`post`) the code that needs it.
 
+    `before` is the revision that it stands on; `base` where it is the first.
+
     `again` is the SQL that brings back what `down` has set aside in the schema `aside_<revision>`.
     """
 
     revision: str
+    before: str
     phase: Phase
     title: str
     path: Path
@@ -70,7 +73,16 @@ def _step(module: ModuleType) -> Step:
             raise TerminalError(
                 f"{path}: no {name}, expected the SQL as text: every migration goes up, down and up again"
             )
-    return Step(module.revision, cast(Phase, phase), title.rstrip("."), path, module.UP, module.DOWN, module.AGAIN)
+    return Step(
+        module.revision,
+        module.down_revision or "base",
+        cast(Phase, phase),
+        title.rstrip("."),
+        path,
+        module.UP,
+        module.DOWN,
+        module.AGAIN,
+    )
 
 
 def find(steps: list[Step], revision: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -57,15 +57,19 @@ def libpq_environment(settings: Settings) -> dict[str, str]:
     return {_LIBPQ[part]: str(value) for part, value in parts.items() if part in _LIBPQ and value}
 
 
+def connect(settings: Settings, *, autocommit: bool = False) -> AbstractContextManager[Connection]:
+    """Open a connection to the warehouse; see `connect_to`."""
+    return connect_to(warehouse_url(settings), autocommit=autocommit)
+
+
 @contextmanager
-def connect(settings: Settings, *, autocommit: bool = False) -> Iterator[Connection]:
+def connect_to(url: str, *, autocommit: bool = False) -> Iterator[Connection]:
     """Open a connection whose rows are dictionaries; commits at the end, rolls back on an error.
 
     Raises:
         UnavailableError: the server does not answer, or went away meanwhile.
         BusyError: a lock was not granted in time, or the transaction lost a race.
     """
-    url = warehouse_url(settings)
     try:
         with psycopg.connect(
             url, autocommit=autocommit, row_factory=dict_row, application_name="tidegate", connect_timeout=10
