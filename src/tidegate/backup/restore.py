@@ -6,7 +6,6 @@ The warehouse itself is not touched here; taking its place is `in_place.py`'s ma
 from __future__ import annotations
 
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -161,8 +160,6 @@ def _place(source: PostgresServer, into: Path | None) -> Path:
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
             raise UsageError(f"{place} is not empty: name a folder that is, or one that is not there yet")
     place.mkdir(mode=0o711 if source.user else 0o700, parents=True, exist_ok=True)
-    if source.user:
-        may = subprocess.run(["test", "-x", place], user=source.user, extra_groups=[], cwd="/", check=False)
-        if may.returncode != 0:
-            raise UsageError(f"user {source.user}, as which PostgreSQL runs, cannot enter {place}: name another folder")
+    if source.user and not warehouse.can_enter(source.user, place):
+        raise UsageError(f"user {source.user}, as which PostgreSQL runs, cannot enter {place}: name another folder")
     return place

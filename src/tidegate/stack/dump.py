@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tidegate.errors import StackError, UnavailableError
+from tidegate.errors import UnavailableError
 from tidegate.settings import Settings
 from tidegate.stack import addresses, postgres_binaries, roles
 from tidegate.stores.postgres import libpq_environment
@@ -46,10 +46,7 @@ def run(
 
     The password travels in the environment.
     """
-    folders = [found.folder for found in postgres_binaries.all_of(settings.postgres_bin)]
-    path = next((folder / program for folder in folders if os.access(folder / program, os.X_OK)), None)
-    if path is None:
-        raise StackError(f"no `{program}` on this machine: install PostgreSQL's client programs")
+    path = postgres_binaries.client(program, settings.postgres_bin)
     environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", **libpq_environment(settings), **(login or {})}
     return subprocess.run([path, *arguments], env=environment, capture_output=True, text=True, check=False, umask=0o077)
 

@@ -59,6 +59,15 @@ def all_of(named: Path | None = None) -> list[Binaries]:
     return sorted(found.values(), key=lambda b: [int(part) for part in b.version.split(".")], reverse=True)
 
 
+def client(program: str, named: Path | None = None) -> Path:
+    """Return a client program: that of the newest PostgreSQL, or the one on the PATH. Raises StackError without any."""
+    beside = [str(found.folder / program) for found in all_of(named)]
+    for path in [*beside, shutil.which(program)]:
+        if path and os.access(path, os.X_OK):
+            return Path(path)
+    raise StackError(f"no `{program}` on this machine: install PostgreSQL's client programs.")
+
+
 def account() -> str | None:
     """Return the user that the server must run as: None for oneself; root is refused and takes another."""
     if os.geteuid() != 0:

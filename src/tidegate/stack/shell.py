@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
-from pathlib import Path
 
-from tidegate.errors import StackError, UsageError
+from tidegate.errors import UsageError
 from tidegate.settings import Settings
 from tidegate.stack import postgres_binaries, roles
 from tidegate.stack.airflow_environment import airflow_environment
@@ -37,9 +35,5 @@ def psql(settings: Settings, arguments: list[str], role: str | None = None, tena
     if not environment.get("PGPASSWORD"):
         # An empty one would be sent; without it, psql looks into ~/.pgpass or asks.
         environment.pop("PGPASSWORD", None)
-    beside = [found.folder / "psql" for found in postgres_binaries.all_of(settings.postgres_bin)]
-    candidates = [*beside, shutil.which("psql")]
-    for program in candidates:
-        if program and os.access(program, os.X_OK):
-            os.execve(program, [str(Path(program)), *arguments], environment)  # noqa: S606 no shell is meant
-    raise StackError("no `psql` on this machine: install PostgreSQL's client programs.")
+    program = postgres_binaries.client("psql", settings.postgres_bin)
+    os.execve(program, [str(program), *arguments], environment)  # noqa: S606 no shell is meant

@@ -158,7 +158,7 @@ def _set_aside_unfinished(server: PostgresServer, supervisor: Supervisor) -> Non
 def _make_places(settings: Settings, supervisor: Supervisor) -> None:
     """Where PostgreSQL's user cannot enter root's checkout, keep data and WAL where it can and link there."""
     user = postgres_binaries.account()
-    blocked = user is not None and not _can_pass(user, settings.home)
+    blocked = user is not None and not can_enter(user, settings.home)
     key = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
     backups = settings.home / "backups"
     # Dumps inside are files of mode 0600: the folder may be passed through, never listed.
@@ -177,5 +177,6 @@ def _make_places(settings: Settings, supervisor: Supervisor) -> None:
             supervisor.say(f"{NAME}: user {user} cannot enter {settings.home}, so its {place.name} lies in {target}")
 
 
-def _can_pass(user: str, folder: Path) -> bool:
+def can_enter(user: str, folder: Path) -> bool:
+    """Return whether the account that the server runs as may pass through `folder`; asked by root."""
     return subprocess.run(["test", "-x", folder], user=user, extra_groups=[], cwd="/", check=False).returncode == 0
