@@ -24,6 +24,11 @@ CREATE SCHEMA staging;
 
 COMMENT ON SCHEMA staging IS 'Batches that have been copied in and not yet published, and the stg_ views of dbt.';
 
+CREATE DOMAIN ops.sealed AS bytea
+	CONSTRAINT is_sealed CHECK (((octet_length(VALUE) >= 35) AND (SUBSTRING(VALUE FROM 1 FOR 1) = '\xf5'::bytea)));
+
+COMMENT ON DOMAIN ops.sealed IS 'A value sealed with AES-256-GCM before it came here; this server never has the key.';
+
 CREATE FUNCTION ops.enter(tenant text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
@@ -52,6 +57,12 @@ CREATE FUNCTION ops.enter_all() RETURNS void
 END;
 
 COMMENT ON FUNCTION ops.enter_all() IS 'See the rows of every tenant until the transaction ends; for the owner''s own programs.';
+
+CREATE FUNCTION ops.key_of(value ops.sealed) RETURNS text
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN convert_from(SUBSTRING((value)::bytea FROM 3 FOR get_byte((value)::bytea, 1)), 'UTF8'::name);
+
+COMMENT ON FUNCTION ops.key_of(value ops.sealed) IS 'The name of the key that a value was sealed under.';
 
 CREATE FUNCTION ops.outlived() RETURNS boolean
     LANGUAGE plpgsql
@@ -163,6 +174,19 @@ ALTER TABLE ops.decision ALTER COLUMN decision_id ADD GENERATED ALWAYS AS IDENTI
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE TABLE ops.encryption_key (
+    key_id text NOT NULL,
+    check_value text NOT NULL,
+    made_at timestamp with time zone DEFAULT now() NOT NULL,
+    retired_at timestamp with time zone
+);
+
+COMMENT ON TABLE ops.encryption_key IS 'The keys that confidential values were ever sealed under; by name, never the keys.';
+
+COMMENT ON COLUMN ops.encryption_key.check_value IS 'Tells the key from another one of its name, and nothing about it.';
+
+COMMENT ON COLUMN ops.encryption_key.retired_at IS 'When nothing in the warehouse or the landing area needed it any more.';
 
 CREATE TABLE ops.evidence (
     evidence_sha256 text NOT NULL,
@@ -324,6 +348,9 @@ ALTER TABLE ONLY ops.batch
 ALTER TABLE ONLY ops.decision
     ADD CONSTRAINT decision_pkey PRIMARY KEY (decision_id);
 
+ALTER TABLE ONLY ops.encryption_key
+    ADD CONSTRAINT encryption_key_pkey PRIMARY KEY (key_id);
+
 ALTER TABLE ONLY ops.evidence
     ADD CONSTRAINT evidence_pkey PRIMARY KEY (evidence_sha256);
 
@@ -451,6 +478,9 @@ GRANT UPDATE(held_reason) ON TABLE ops.batch TO app;
 
 GRANT SELECT,INSERT ON TABLE ops.decision TO app;
 GRANT SELECT ON TABLE ops.decision TO readonly;
+
+GRANT SELECT ON TABLE ops.encryption_key TO app;
+GRANT SELECT ON TABLE ops.encryption_key TO readonly;
 
 GRANT SELECT ON TABLE ops.evidence TO app;
 GRANT SELECT ON TABLE ops.evidence TO readonly;

@@ -19,6 +19,7 @@ from tests.whole import whole
 from xdist.scheduler import LoadScopeScheduling
 
 from tidegate.migrate import door
+from tidegate.sealing.keys import Keyring, generate
 from tidegate.settings import Settings, get_settings, load_settings
 from tidegate.stack import port
 from tidegate.stack.postgres import PostgresServer
@@ -28,6 +29,8 @@ __all__ = ["whole"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 OWNER, PASSWORD, TEMPLATE = "tidegate", "tidegate-test", "warehouse_template"
+#: Of confidential columns.
+KEYS = str(Keyring((generate("k1"),)))
 FAST_AND_LOSSY = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -122,4 +125,5 @@ def settings(warehouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("TIDEGATE_PROJECT", str(CHECKOUT))
     monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", warehouse)
+    monkeypatch.setenv("TIDEGATE_ENCRYPTION_KEYS", KEYS)
     return load_settings()

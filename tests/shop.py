@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from tests.conftest import OWNER, PASSWORD, TEMPLATE
+from tests.conftest import KEYS, OWNER, PASSWORD, TEMPLATE
 
 from tidegate.contracts import Contract, load
 from tidegate.gates.ledger import Batch
@@ -193,6 +193,7 @@ def stocked(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) 
         patch.setenv("TIDEGATE_PROJECT", str(folder / "project"))
         patch.setenv("TIDEGATE_HOME", str(folder / "home"))
         patch.setenv("TIDEGATE_WAREHOUSE_URL", postgres.dsn(name, OWNER, PASSWORD))
+        patch.setenv("TIDEGATE_ENCRYPTION_KEYS", KEYS)
         found = Shop(load_settings(), folder / "project")
         found.agree()
         found.ingest(MARCH)

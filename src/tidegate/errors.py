@@ -7,7 +7,11 @@ TidegateError
 │   ├── SourceError         a delivery cannot be read at all
 │   ├── HeldError           a gate held the batch: published data is untouched
 │   ├── StackError          a server cannot be had on this machine
-│   └── BackupError         a backup is damaged or missing, or what follows it is
+│   ├── BackupError         a backup is damaged or missing, or what follows it is
+│   └── SealError           what is sealed stays so
+│       ├── NoKeyError      the key is not at hand
+│       ├── WrongKeyError   a key of that name is, and another one was used
+│       └── DamagedValueError  the value is not as it was sealed
 └── TransientError          the same call may go through later: Airflow retries it
     ├── UnavailableError    a server or an address does not answer
     └── BusyError           somebody else is doing the same work at this moment
@@ -51,6 +55,22 @@ class StackError(TerminalError):
 
 class BackupError(TerminalError):
     """A backup, or the WAL after it, is not what a restore needs."""
+
+
+class SealError(TerminalError):
+    """A value cannot be sealed, or what is sealed cannot be opened."""
+
+
+class NoKeyError(SealError):
+    """The key is not at hand."""
+
+
+class WrongKeyError(SealError):
+    """There is a key of that name, and it is another one."""
+
+
+class DamagedValueError(SealError):
+    """A value is not as it was sealed, or not where it was sealed."""
 
 
 class TransientError(TidegateError):

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     airflow_url: str | None = Field(default=None, description="http(s) address of Airflow's API server.")
     airflow_username: str = Field(default="admin", description="User that the CLI logs in to Airflow with.")
     airflow_password: SecretStr | None = Field(default=None, description="That user's password.")
+    encryption_keys: SecretStr | None = Field(
+        default=None, description="Keys of confidential columns, `k2:base64,k1:base64`; the first one seals."
+    )
     spark_remote: str | None = Field(
         default=None, description="sc:// address of a Spark Connect server; default: the embedded Sail."
     )

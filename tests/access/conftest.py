@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from tests.conftest import CHECKOUT, OWNER, PASSWORD, TEMPLATE
+from tests.conftest import CHECKOUT, KEYS, OWNER, PASSWORD, TEMPLATE
 from tests.publish.showroom import Showroom
 from tests.shop import MARCH, Shop
 
@@ -92,6 +92,7 @@ def house(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
         patch.setenv("TIDEGATE_PROJECT", str(root))
         patch.setenv("TIDEGATE_HOME", str(folder / "home"))
         patch.setenv("TIDEGATE_WAREHOUSE_URL", postgres.dsn(name, OWNER, PASSWORD))
+        patch.setenv("TIDEGATE_ENCRYPTION_KEYS", KEYS)
         found = House(Shop(load_settings(), root), postgres, name)
         with psycopg.connect(postgres.dsn(name), autocommit=True) as inside:
             for role in OF_A_TENANT:

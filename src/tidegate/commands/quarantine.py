@@ -55,17 +55,19 @@ def show(
     from tidegate.settings import get_settings
     from tidegate.stores.postgres import connect
 
-    with connect(get_settings()) as connection:
+    settings = get_settings()
+    with connect(settings) as connection:
         # Numbers of rows are counted from 1; an id of 16 digits and letters may be all digits.
         one = quarantine.rows(connection, ids=[int(subject)]) if subject.isdigit() and len(subject) < 16 else []
         rows = one or quarantine.rows(connection, batch_id=ledger.get_batch(connection, subject).batch_id)
     if not rows:
         raise UsageError(f"no row of batch {subject} was refused")
+    rows = quarantine.opened(settings, rows)
     if json:
-        print_json(one[0] if one else rows)
+        print_json(rows[0] if one else rows)
         return
     if one:
-        facts = vars(one[0]) | {"record": ""} | {f"  {name}": value for name, value in one[0].record.items()}
+        facts = vars(rows[0]) | {"record": ""} | {f"  {name}": value for name, value in rows[0].record.items()}
         print_facts({name: value for name, value in facts.items() if value is not None})
         return
     print_table(
@@ -109,7 +111,7 @@ def export(
         raise UsageError("no open row in quarantine matches; `tidegate quarantine list` shows what there is")
     if to.exists():
         raise UsageError(f"{to} exists already, perhaps with somebody's repairs: name another file")
-    count = sheet.write(load(settings, datasets[0]), rows, to)
+    count = sheet.write(load(settings, datasets[0]), quarantine.opened(settings, rows), to)
     typer.echo(f"{count} refused rows of {datasets[0]} written to {to}: repair them there, then")
     typer.echo(f"tidegate quarantine replay {to}")
 

@@ -47,7 +47,7 @@ def statements(contract: Contract) -> list[sql.Composed]:
 def guard(contract: Contract, schema: str, name: str) -> list[sql.Composed]:
     """Return the statements that keep the tenants of a table apart, also from its owner, who runs them.
 
-    The owner sees all rows in a transaction that asks for it (`ops.enter_all`). A partition needs the policies as its
+    The owner sees and changes all rows in a transaction that asks for it (`ops.enter_all`). A partition needs the policies as its
     parent does: it can be addressed by its own name.
     """
     assert contract.tenant is not None
@@ -59,9 +59,7 @@ def guard(contract: Contract, schema: str, name: str) -> list[sql.Composed]:
         sql.SQL("DROP POLICY IF EXISTS tenant ON {}").format(table),
         sql.SQL("CREATE POLICY tenant ON {} USING ({}) WITH CHECK ({})").format(table, own, own),
         sql.SQL("DROP POLICY IF EXISTS every_tenant ON {}").format(table),
-        sql.SQL("CREATE POLICY every_tenant ON {} FOR SELECT TO CURRENT_USER USING ((SELECT ops.sees_all()))").format(
-            table
-        ),
+        sql.SQL("CREATE POLICY every_tenant ON {} TO CURRENT_USER USING ((SELECT ops.sees_all()))").format(table),
     ]
 
 

@@ -38,7 +38,7 @@ def sources_yaml(contracts: Sequence[Contract], lineage: Lineage) -> str:
 
 
 def _table(contract: Contract, by_name: dict[str, Contract], lineage: Lineage) -> dict[str, Any]:
-    described = [{"name": c.name, "description": c.description} for c in contract.columns]
+    described = [{"name": c.name, "description": c.told} for c in contract.columns]
     described += [{"name": name, "description": words} for name, words in LINEAGE.items()]
     config: dict[str, Any] = {
         "loaded_at_query": "select max(published_at) from ops.batch "

@@ -13,7 +13,7 @@ def _columns(contract: Contract) -> sql.Composed:
     return sql.SQL(",\n  ").join(
         sql.SQL("{} {}{}").format(
             sql.Identifier(column.name),
-            sql.SQL(column.postgres_type),
+            sql.SQL(column.stored_type),
             sql.SQL(" NOT NULL" if column.required else ""),
         )
         for column in contract.columns
@@ -41,7 +41,7 @@ def comments(contract: Contract) -> sql.Composed:
     statements = [sql.SQL("COMMENT ON TABLE {} IS {}").format(name, sql.Literal(described))]
     statements += [
         sql.SQL("COMMENT ON COLUMN {} IS {}").format(
-            sql.Identifier(contract.schema, contract.table, column.name), sql.Literal(column.description)
+            sql.Identifier(contract.schema, contract.table, column.name), sql.Literal(column.told)
         )
         for column in contract.columns
     ]

@@ -52,7 +52,7 @@ def page(contract: Contract, lineage: Lineage) -> str:
     columns = [
         [
             f"`{c.name}`",
-            c.postgres_type,
+            f"{c.postgres_type}, sealed" if c.sealed else c.postgres_type,
             c.unit or "",
             c.description,
             _rules(c),

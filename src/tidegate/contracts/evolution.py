@@ -12,7 +12,7 @@ from typing import Literal
 from psycopg import sql
 
 from tidegate.contracts.model import Contract, partition_in_words
-from tidegate.contracts.types import widens
+from tidegate.contracts.types import SEALED, widens
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Layout:
     @classmethod
     def of(cls, contract: Contract) -> Layout:
         """Return the layout that the contract asks for."""
-        columns = {column.name: Shape(column.postgres_type, column.required) for column in contract.columns}
+        columns = {column.name: Shape(column.stored_type, column.required) for column in contract.columns}
         return cls(columns, contract.key, partition_in_words(contract.partitioning))
 
 
@@ -108,6 +108,12 @@ def _of_column(name: str, old: Shape | None, new: Shape) -> Iterator[Step | Brea
         return
     if widens(old.type, new.type):
         yield Step("widen", name, new.type)
+    elif SEALED in (old.type, new.type) and old.type != new.type:
+        seals = new.type == SEALED
+        rows = "hold it in plain" if seals else "hold it sealed"
+        yield Breach(
+            (name,), f"{'seals' if seals else 'unseals'} column {name}, and rows published before {rows}", _BESIDE
+        )
     elif old.type != new.type:
         what = f"changes column {name} from {old.type} to {new.type}"
         yield Breach((name,), what, f"keep {old.type}, and add a column of the new type under another name")

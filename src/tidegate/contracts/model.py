@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from tidegate.contracts.types import INTEGERS
+from tidegate.contracts.types import INTEGERS, SEALED
 from tidegate.errors import UsageError
 
 Grain = Literal["year", "month", "day"]
@@ -115,6 +115,21 @@ class Column:
     references: str | None = None
     unit: str | None = None
     tags: tuple[str, ...] = ()
+
+    @property
+    def sealed(self) -> bool:
+        """Whether values are written nowhere but sealed: confidential ones; an unknown classification says so, too."""
+        return self.classification not in (None, "public", "restricted")
+
+    @property
+    def stored_type(self) -> str:
+        """The PostgreSQL type that the column has in a table."""
+        return SEALED if self.sealed else self.postgres_type
+
+    @property
+    def told(self) -> str:
+        """The description for readers of the table."""
+        return f"{self.description} Sealed: readable with its key alone." if self.sealed else self.description
 
     def can_be(self, part: str) -> bool:
         """Return whether a partition's name may say `part` of this column."""
@@ -270,6 +285,11 @@ class Contract:
     def tenant(self) -> str | None:
         """The column whose value names the tenant that a row belongs to (tag `tenant`); None if rows are everybody's."""
         return next((column.name for column in self.columns if "tenant" in column.tags), None)
+
+    @property
+    def sealed(self) -> tuple[str, ...]:
+        """The names of the columns that are sealed."""
+        return tuple(column.name for column in self.columns if column.sealed)
 
     @property
     def project(self) -> Path:

@@ -124,6 +124,8 @@ class _Reader:
                 raise self.refuse(["schema", 0, "properties", index], f"column {name!r} is described twice")
         columns = tuple(self.column(p, ["schema", 0, "properties", i]) for i, p in enumerate(properties))
         self.check_tenant(columns)
+        for index, prop in enumerate(properties):
+            self.check_sealed(columns[index], prop, schema, ["schema", 0, "properties", index])
         keyed = sorted(
             ((p.get("primaryKeyPosition") or 0, p["name"]) for p in properties if p.get("primaryKey")),
         )
@@ -218,6 +220,30 @@ class _Reader:
                 raise self.refuse(where, f"a row belongs to one tenant, and {named} are tagged `tenant`: tag one")
             if not column.required or column.postgres_type != "text":
                 raise self.refuse(where, f"tenant column {column.name!r} must be a required text")
+
+    def check_sealed(self, column: Column, prop: Mapping[str, Any], schema: str, where: list[str | int]) -> None:
+        """Refuse what nobody can hold of a column whose values look different each time they are written."""
+        uses = {
+            "primaryKey": "be part of the key",
+            "unique": "be unique",
+            "partitioned": "name partitions",
+            "relationships": "refer to another dataset",
+        }
+        asked = [(part, words) for part, words in uses.items() if column.sealed and prop.get(part)]
+        if column.sealed and "tenant" in column.tags:
+            asked.append(("tags", "name tenants"))
+        for part, words in asked:
+            raise self.refuse(
+                [*where, part],
+                f"column {column.name!r} is {column.classification}, so its values are sealed and cannot {words}: "
+                "classify it `restricted`, or let another column do that",
+            )
+        if column.sealed and schema != "raw":
+            raise self.refuse(
+                [*where, "classification"],
+                f"column {column.name!r} is {column.classification}, and what a transform makes is written in plain before "
+                "it lands: leave confidential columns to the delivered dataset",
+            )
 
     def check_pattern(self, pattern: str, where: list[str | int]) -> None:
         try:

@@ -30,7 +30,7 @@ def base_suite(contract: Contract) -> list[dict[str, Any]]:
     """Return the contract's promises as expectation configurations, each with the line it comes from.
 
     Types are not judged again here: the staged table has the contract's types, or COPY would have failed. Nor
-    is the primary key, which its index holds.
+    is the primary key, which its index holds. Of a sealed value nothing can be said but that it is there.
     """
     at_least_one = {
         "type": "expect_table_row_count_to_be_between",
@@ -40,7 +40,9 @@ def base_suite(contract: Contract) -> list[dict[str, Any]]:
     }
     grouped: dict[tuple[str, str], list[Rule]] = {}
     for rule in contract.rules:
-        if rule.kind in _KINDS and not (rule.kind == "key" and rule.columns == contract.key):
+        if rule.kind not in _KINDS or (rule.kind == "key" and rule.columns == contract.key):
+            continue
+        if rule.kind == "required" or rule.columns[0] not in contract.sealed:
             grouped.setdefault((rule.columns[0], _KINDS[rule.kind]), []).append(rule)
     return [at_least_one, *(_expectation(contract, kind, rules) for (_, kind), rules in grouped.items())]
 

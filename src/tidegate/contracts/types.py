@@ -29,6 +29,8 @@ DUCKDB = {
     "timestamptz": "TIMESTAMPTZ",
     "time": "TIME",
 }
+#: Type of a column whose values are sealed, whatever they are inside (migration 0013 makes it).
+SEALED = "ops.sealed"
 _ALIASES = {
     "int": "integer",
     "int2": "smallint",

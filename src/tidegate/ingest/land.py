@@ -18,6 +18,8 @@ from tidegate.ingest.delivery import Delivery, receive
 from tidegate.ingest.sift import Sifted, partitions, sift
 from tidegate.ingest.sources import fetch
 from tidegate.ingest.spool import spool
+from tidegate.sealing import columns, keyring
+from tidegate.sealing.register import introduce
 from tidegate.settings import Settings
 from tidegate.stores import objects
 from tidegate.stores.postgres import connect, exclusive
@@ -36,7 +38,10 @@ def land(settings: Settings, contract: Contract, partition: str | None = None, f
         BusyError: another process is landing the same batch.
         UnavailableError: the warehouse, the landing area or the disk cannot be used at the moment.
         TerminalError: the landing area refuses the file.
+        SealError: the dataset has confidential columns, and there is no key to seal them with, or a wrong one.
     """
+    if contract.sealed:
+        keyring(settings)
     with spool(settings.home, contract.dataset) as folder:
         delivery = _receive(settings, contract, partition, file, folder / "in")
         chosen = partition or _only_partition(settings, contract, delivery, folder)
@@ -66,10 +71,12 @@ def _take_in(settings: Settings, contract: Contract, partition: str, delivery: D
         with ledger.timed(settings, batch_id, "land") as timing:
             sifted = sift(contract, delivery, partition, work, settings.duckdb_memory)
             timing.rows = sifted.delivered
+            if contract.sealed:
+                introduce(connection, keyring(settings))
             url = keep(settings, contract, partition, batch_id, sifted.parquet)
             batch = _batch(contract, partition, batch_id, delivery, sifted, url)
             ledger.record_batch(connection, batch)
-            quarantine.record(connection, batch, sifted.refused)
+            quarantine.record(connection, batch, sifted.refused, quarantine.locks(settings, contract))
             judged = judge_refused(settings, contract, batch)
             ledger.record_verdicts(connection, batch_id, contract.dataset, partition, *judged)
             connection.commit()
@@ -103,7 +110,10 @@ def _only_partition(settings: Settings, contract: Contract, delivery: Delivery, 
 
 
 def keep(settings: Settings, contract: Contract, partition: str, batch_id: str, parquet: Path) -> str:
-    """Put the Parquet file where it stays, and return its URL."""
+    """Seal what is confidential in the Parquet file, put it where it stays, and return its URL."""
+    if contract.sealed:
+        plain, parquet = parquet, parquet.with_name("sealed.parquet")
+        columns.seal(keyring(settings), contract, plain, parquet)
     url = str(objects.place(settings.landing) / contract.dataset / partition / f"{batch_id}.parquet")
     objects.put(parquet, url)
     return url

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from tidegate.contracts import Contract
 from tidegate.gates.ledger import Batch
 from tidegate.ingest.examine import Refused
+from tidegate.sealing import Keyring, Seal, keyring
+from tidegate.sealing.values import armour, from_armour
+from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection
 
 
@@ -16,7 +21,8 @@ from tidegate.stores.postgres import Connection
 class RefusedRow:
     """One row of quarantine.refused_row.
 
-    `record` maps columns to their text as delivered, or `line` to the whole line where it was no record.
+    `record` maps columns to their text as delivered, or `line` to the whole line where it was no record. Of a dataset
+    with confidential columns `value` is sealed, and `record` maps `SEALED` to what is sealed (`opened`).
     """
 
     refused_row_id: int
@@ -42,8 +48,30 @@ class RefusedRow:
         return set(self.record) == {"line"} and self.column_name != "line"
 
 
-def record(connection: Connection, batch: Batch, refused: Iterable[Refused]) -> None:
-    """Write the refused rows of a batch in the caller's transaction."""
+#: Stands in `record` for everything that was delivered, where that is sealed.
+SEALED = "sealed$"
+
+
+@dataclass(frozen=True)
+class Locks:
+    """What seals and opens the refused rows of one dataset."""
+
+    value: Seal
+    record: Seal
+
+    @classmethod
+    def of(cls, keys: Keyring, dataset: str) -> Locks:
+        """Return those under `keys`."""
+        return cls(*(Seal(keys, f"quarantine.refused_row.{part}/{dataset}") for part in ("value", "record")))
+
+
+def locks(settings: Settings, contract: Contract) -> Locks | None:
+    """Return what seals the refused rows of a dataset, None where nothing in them is confidential; raises as `keyring`."""
+    return Locks.of(keyring(settings), contract.dataset) if contract.sealed else None
+
+
+def record(connection: Connection, batch: Batch, refused: Iterable[Refused], locks: Locks | None) -> None:
+    """Write the refused rows of a batch in the caller's transaction, sealed where there are locks for it."""
     columns = (
         "batch_id, dataset, partition, contract_version, source_file, line, column_name, value, rule, expected, record"
     )
@@ -51,7 +79,7 @@ def record(connection: Connection, batch: Batch, refused: Iterable[Refused]) -> 
         connection.cursor() as cursor,
         cursor.copy(f"COPY quarantine.refused_row ({columns}) FROM STDIN") as copy,
     ):
-        for row in refused:
+        for row in refused if locks is None else (_sealed(row, locks) for row in refused):
             copy.write_row(
                 (
                     batch.batch_id, batch.dataset, batch.partition, batch.contract_version, row.source_file, row.line,
@@ -68,7 +96,10 @@ def rows(
     batch_id: str | None = None,
     state: str | None = None,
 ) -> list[RefusedRow]:
-    """Return refused rows in the order in which they were refused; a condition that is None selects all."""
+    """Return refused rows in the order in which they were refused; a condition that is None selects all.
+
+    What is sealed of them is sealed still: see `opened`.
+    """
     found = connection.execute(
         """
         SELECT * FROM quarantine.refused_row
@@ -86,6 +117,41 @@ def rows(
         },
     ).fetchall()
     return [RefusedRow(**row) for row in found]
+
+
+def _sealed(row: Refused, locks: Locks) -> Refused:
+    value, record = _shut(locks.value, row.value), _shut(locks.record, row.record)
+    return replace(row, value=value, record=json.dumps({SEALED: record}))
+
+
+def _shut(seal: Seal, text: str | None) -> str | None:
+    (sealed,) = seal.close([None if text is None else text.encode()])
+    return None if sealed is None else armour(sealed)
+
+
+def opened(settings: Settings, rows: Iterable[RefusedRow]) -> list[RefusedRow]:
+    """Return refused rows as they were delivered.
+
+    Raises:
+        SealError: one is sealed, and the key is not at hand.
+    """
+    keys: dict[str, Locks] = {}
+
+    def bare(row: RefusedRow) -> RefusedRow:
+        if SEALED not in row.record:
+            return row
+        if row.dataset not in keys:
+            keys[row.dataset] = Locks.of(keyring(settings), row.dataset)
+        locks = keys[row.dataset]
+        record = _bare(locks.record, row.record[SEALED]) or "{}"
+        return replace(row, value=_bare(locks.value, row.value), record=json.loads(record))
+
+    return [bare(row) for row in rows]
+
+
+def _bare(seal: Seal, text: str | None) -> str | None:
+    (found,) = seal.open([None if text is None else from_armour(text) or b""])
+    return None if found is None else found.decode()
 
 
 def counts(connection: Connection, dataset: str | None = None) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -23,6 +24,8 @@ from tidegate.ingest.quarantine import RefusedRow
 from tidegate.ingest.sheet import Repaired
 from tidegate.ingest.sift import Sifted, sift
 from tidegate.ingest.spool import spool
+from tidegate.sealing import columns, keyring
+from tidegate.sealing.register import introduce
 from tidegate.settings import Settings
 from tidegate.stores import objects
 from tidegate.stores.postgres import Connection, connect, exclusive
@@ -58,7 +61,7 @@ def land_repaired(settings: Settings, path: Path, *, by: str) -> Replay:
     """
     lines = sheet.ids(path)
     with connect(settings) as connection:
-        rows = quarantine.rows(connection, ids=list(lines))
+        rows = quarantine.opened(settings, quarantine.rows(connection, ids=list(lines)))
         open_ids = quarantine.replayable(connection, list(lines))
     contract = _contract(settings, path, lines, rows)
     repaired = sheet.read(contract, rows, path)
@@ -134,6 +137,8 @@ class _Step:
                     timing.rows = len(accepted)
                     if not accepted:
                         return None, still
+                    if self.contract.sealed:
+                        introduce(connection, keyring(self.settings))
                     batch = self._batch(connection, base, delivery, sifted)
                     self._record(connection, base, batch, accepted)
         log.info(
@@ -170,7 +175,7 @@ class _Step:
 
         target = folder / "base.parquet"
         with objects.opened(base.landing_url) as stream:
-            landed = pq.ParquetFile(stream)
+            landed = pq.ParquetFile(self._readable(stream, folder))
             names = landed.schema_arrow.names
             new = [c.name for c in self.contract.columns if c.name not in names and not c.required]
             schema = pa.schema([*landed.schema_arrow, *(pa.field(name, pa.string()) for name in new)])
@@ -180,6 +185,13 @@ class _Step:
                     writer.write_batch(pa.record_batch([*part.columns, *nulls], schema=schema))
         digest = hashlib.sha256(base.batch_id.encode()).hexdigest()
         return DeliveredFile(target, f"batch {base.batch_id}", digest, 0, target.stat().st_size)
+
+    def _readable(self, landed: Any, folder: Path) -> Any:
+        """Return the landed file with nothing sealed in it."""
+        if not self.contract.sealed:
+            return landed
+        columns.open_(keyring(self.settings), self.contract, landed, folder / "opened.parquet")
+        return folder / "opened.parquet"
 
     def _sheet(self, rows: Sequence[RefusedRow], repaired: dict[int, Repaired], folder: Path) -> DeliveredFile:
         """Write the repaired values as text columns; which row is which, their order tells."""

@@ -41,6 +41,8 @@ def spool(home: Path, dataset: str) -> Iterator[Path]:
 def _folder(home: Path, dataset: str) -> Iterator[Path]:
     root = home / "spool"
     root.mkdir(parents=True, exist_ok=True)
+    # Deliveries lie here in plain, whatever is sealed of them afterwards.
+    root.chmod(0o700)
     with (home / "spool.lock").open("w") as gate:
         # No folder is swept between being made and being locked.
         fcntl.flock(gate, fcntl.LOCK_EX)

@@ -13,6 +13,7 @@ from tidegate.errors import ContractError, TerminalError, UnavailableError, firs
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Evidence, Verdict, counted, evidence_folder, written_in
+from tidegate.sealing import columns
 from tidegate.settings import Settings
 from tidegate.stores import objects
 from tidegate.stores.postgres import Connection, connect, exclusive, number, table
@@ -50,7 +51,7 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         connection.execute(ddl.batch_table(contract, batch.table))
         connection.commit()
         with ledger.timed(settings, batch_id, "stage") as timing:
-            timing.rows = _copy(settings, batch)
+            timing.rows = _copy(settings, contract, batch)
             with connection.transaction():
                 connection.execute(ddl.finish_batch_table(contract, batch.table, batch.partition, batch.batch_id))
                 judged = _reconcile(settings, connection, batch)
@@ -80,11 +81,13 @@ def _reconcile(settings: Settings, connection: Connection, batch: Batch) -> tupl
     return counted(folder / "staged.json", figures, [verdict])
 
 
-def _copy(settings: Settings, batch: Batch) -> int:
+def _copy(settings: Settings, contract: Contract, batch: Batch) -> int:
     import pyarrow.parquet as pq
 
     with objects.opened(batch.landing_url) as stream:
-        metadata = pq.ParquetFile(stream).metadata
+        parquet = pq.ParquetFile(stream)
+        columns.require_sealed(contract, parquet.schema_arrow, f"batch {batch.batch_id}")
+        metadata = parquet.metadata
     groups = list(range(metadata.num_row_groups))
     streams = _STREAMS if metadata.num_rows >= _PARALLEL_FROM else 1
     shares = [share for share in (groups[n::streams] for n in range(streams)) if share]
@@ -101,10 +104,10 @@ def _copy_groups(settings: Settings, batch: Batch, groups: list[int]) -> int:
     copy = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)")
     with objects.opened(batch.landing_url) as stream, connect(settings) as connection, connection.cursor() as cursor:
         parquet = pq.ParquetFile(stream)
-        columns = sql.SQL(", ").join(map(sql.Identifier, parquet.schema_arrow.names))
+        names = sql.SQL(", ").join(map(sql.Identifier, parquet.schema_arrow.names))
         encoder = ArrowToPostgresBinaryEncoder(parquet.schema_arrow)
         try:
-            with cursor.copy(copy.format(table("staging", batch.table), columns)) as target:
+            with cursor.copy(copy.format(table("staging", batch.table), names)) as target:
                 target.write(encoder.write_header())
                 for rows in parquet.iter_batches(batch_size=_READ_ROWS, row_groups=groups):
                     target.write(encoder.write_batch(rows))

@@ -11,7 +11,9 @@ from pydantic import SecretStr
 from tidegate.settings import PREFIX, Settings
 from tidegate.stack.home import write_private
 
-KNOBS = ("warehouse_url", "airflow_database_url", "airflow_url", "airflow_password", "spark_remote")
+KNOBS = (
+    "warehouse_url", "airflow_database_url", "airflow_url", "airflow_password", "spark_remote", "encryption_keys"
+)  # fmt: skip
 
 
 def plain(value: object) -> str | None:

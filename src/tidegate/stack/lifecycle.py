@@ -65,6 +65,8 @@ def up(settings: Settings, say: Say) -> Settings:
             secrets = Secrets.load(settings.home)
             if here.warehouse:
                 ours["warehouse_url"] = server.dsn("warehouse", "tidegate", secrets.warehouse_password)
+                if "encryption_keys" not in addresses.external(settings):
+                    ours["encryption_keys"] = secrets.encryption_keys
             if here.airflow_database:
                 ours["airflow_database_url"] = server.dsn("airflow", "airflow", secrets.airflow_database_password)
         if here.airflow:

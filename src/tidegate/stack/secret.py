@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.errors import StackError
+from tidegate.sealing.keys import Keyring, generate
 from tidegate.stack.home import write_private
 
 #: Roles that the embedded server lets in by a password of their own.
@@ -36,6 +37,8 @@ class Secrets:
     airflow_fernet_key: str = field(default_factory=_fernet_key, repr=False)
     airflow_jwt_secret: str = field(default_factory=_password, repr=False)
     airflow_api_secret: str = field(default_factory=_password, repr=False)
+    encryption_keys: str = field(default_factory=lambda: str(Keyring((generate("k1"),))), repr=False)
+    """Of the embedded warehouse's confidential columns, the one that seals first; lost, they are lost."""
     logins: dict[str, str] = field(default_factory=lambda: {role: _password() for role in LOGINS}, repr=False)
     """Password of each role, and of each login that is bound to a tenant."""
 

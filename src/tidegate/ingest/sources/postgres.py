@@ -20,6 +20,7 @@ from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.ingest.delivery import DeliveredFile, Delivery
 from tidegate.ingest.engine import engine_under
+from tidegate.sealing import columns, keyring
 from tidegate.settings import Settings, source_variable
 from tidegate.stores import objects
 from tidegate.stores.duckdb import identifier, literal
@@ -52,7 +53,7 @@ def fetch(settings: Settings, contract: Contract, source: Source, partition: str
     column = str(source.options.get("incrementalColumn") or "")
     base = _published(settings, contract, source, partition, column) if column else None
     with engine_under(spool, settings.duckdb_memory) as engine:
-        kept = _bring(base, spool) if base else None
+        kept = _bring(settings, contract, base, spool) if base else None
         since = _newest(engine, kept, column) if kept else None
         read = spool / "read.parquet"
         _read(settings, source, _query(contract, source, partition, column, since), read)
@@ -73,9 +74,13 @@ def _published(settings: Settings, contract: Contract, source: Source, partition
     return batch if batch and batch.contract_version == contract.version else None
 
 
-def _bring(batch: Batch, spool: Path) -> Path:
+def _bring(settings: Settings, contract: Contract, batch: Batch, spool: Path) -> Path:
     target = spool / "published.parquet"
-    objects.get(batch.landing_url, target)
+    if contract.sealed:
+        with objects.opened(batch.landing_url) as stream:
+            columns.open_(keyring(settings), contract, stream, target)
+    else:
+        objects.get(batch.landing_url, target)
     return target
 
 

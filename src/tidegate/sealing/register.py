@@ -1,0 +1,30 @@
+"""The warehouse's list of keys: which one sealed what is there, and whether the one at hand is the same."""
+
+from __future__ import annotations
+
+from tidegate.errors import WrongKeyError
+from tidegate.sealing.keys import VARIABLE, Keyring
+from tidegate.stores.postgres import Connection
+
+
+def introduce(connection: Connection, keys: Keyring) -> None:
+    """Write the newest key's name down before it seals, in the caller's transaction, and hold all keys against the list.
+
+    Raises:
+        WrongKeyError: a key of that name has sealed here before, and was another one.
+    """
+    rows = connection.execute(
+        "SELECT key_id, check_value FROM ops.encryption_key WHERE key_id = ANY(%s)", [[key.id for key in keys.keys]]
+    ).fetchall()
+    known = {row["key_id"]: row["check_value"] for row in rows}
+    for key in keys.keys:
+        if known.get(key.id, key.check.hex()) != key.check.hex():
+            raise WrongKeyError(
+                f"the key {key.id} of {VARIABLE} is not the one that sealed what this warehouse holds: nothing would open "
+                f"any more. Put the right {key.id} there, or give the new key another name and keep the old one behind it"
+            )
+    connection.execute(
+        "INSERT INTO ops.encryption_key (key_id, check_value) VALUES (%s, %s) "
+        "ON CONFLICT (key_id) DO UPDATE SET retired_at = NULL WHERE encryption_key.retired_at IS NOT NULL",
+        [keys.newest.id, keys.newest.check.hex()],
+    )
