@@ -59,7 +59,8 @@ class PostgresServer:
 
     `password` is the superuser's. `settings` win over TUNING (a test's server passes `fsync: off`).
     `user` is the account that the server runs as when root starts it; `programs_in` names the folder of the
-    programs to use instead of the newest that fit.
+    programs to use instead of the newest that fit. `admits` says which role may connect; who that is, is written
+    into the server's files at each `configure`.
     """
 
     directory: Path
@@ -69,6 +70,7 @@ class PostgresServer:
     programs_in: Path | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     user: str | None = field(default_factory=postgres_binaries.account)
+    admits: str = "all"
     _programs: Binaries | None = field(default=None, init=False, repr=False)
 
     def is_made(self) -> bool:
@@ -128,7 +130,7 @@ class PostgresServer:
         own = {"listen_addresses": LOOPBACK, "port": str(self.port), "unix_socket_directories": ""}
         lines = [f"{name} = {_quoted(value)}" for name, value in {**TUNING, **self.settings, **own}.items()]
         # `all` does not mean replication, by which backups are taken.
-        doors = [f"host {database} all {LOOPBACK}/32 scram-sha-256" for database in ("all", "replication")]
+        doors = [f"host {database} {self.admits} {LOOPBACK}/32 scram-sha-256" for database in ("all", "replication")]
         for name, text in (("tidegate.conf", lines), ("pg_hba.conf", doors)):
             file = self.directory / name
             file.write_text("\n".join(["# Written by tidegate at each start: changes here are lost.", *text, ""]))

@@ -30,6 +30,7 @@ NAME = "postgres"
 WAL = "wal"
 BASE_PORT = 5432
 SYSTEM_FOLDER = Path("/var/lib/tidegate")
+OWNER = "tidegate"
 
 
 def server_of(settings: Settings) -> PostgresServer:
@@ -102,9 +103,9 @@ def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
         _start(server, configuration, supervisor)
     # What Airflow may have forgotten after a power cut is run again, and ends in the same rows.
     ensure_databases(server, _owners(settings), relaxed=["airflow"])
-    ensure_statements_are_counted(server, "warehouse", "tidegate")
+    ensure_statements_are_counted(server, "warehouse", OWNER)
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        ensure_roles(connection, settings.project, "tidegate", Secrets.load(settings.home).logins)
+        ensure_roles(connection, settings.project, OWNER, Secrets.load(settings.home).logins)
     return server
 
 
@@ -155,17 +156,25 @@ def _set_aside_unfinished(server: PostgresServer, supervisor: Supervisor) -> Non
         supervisor.say(f"{NAME}: an interrupted `initdb` had left {path.name}, moved to {moved}")
 
 
+def place_of(settings: Settings, name: str) -> Path:
+    """Return the folder that PostgreSQL's own user can reach and that this checkout keeps `name` in."""
+    user = postgres_binaries.account()
+    if user is None or can_enter(user, settings.home):
+        return settings.home / name
+    key = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
+    return SYSTEM_FOLDER / f"{settings.project.name}-{key}" / name
+
+
 def _make_places(settings: Settings, supervisor: Supervisor) -> None:
     """Where PostgreSQL's user cannot enter root's checkout, keep data and WAL where it can and link there."""
     user = postgres_binaries.account()
-    blocked = user is not None and not can_enter(user, settings.home)
-    key = hashlib.sha256(str(settings.home).encode()).hexdigest()[:12]
     backups = settings.home / "backups"
     # Dumps inside are files of mode 0600: the folder may be passed through, never listed.
     backups.mkdir(exist_ok=True)
     backups.chmod(0o711 if user else 0o700)
     for place in (settings.home / NAME, backups / WAL):
-        target = SYSTEM_FOLDER / f"{settings.project.name}-{key}" / place.name
+        target = place_of(settings, place.name)
+        blocked = target.parent != settings.home
         if place.is_symlink() and place.readlink() == target:
             continue
         if place.is_symlink() or (blocked and place.exists()):
