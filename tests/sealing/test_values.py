@@ -152,12 +152,12 @@ def test_a_file_of_every_type_is_sealed_and_opened_with_nothing_lost(tmp_path: P
     assert {found.schema.field(name).type for name in contract.sealed} == {pa.binary()}
     assert found.select(["order_id", "ordered_on"]).equals(table.select(["order_id", "ordered_on"]))
     assert "Zoë".encode() not in sealed.read_bytes()
-    assert columns.counts(contract, sealed) == {"k1": 8}
-    columns.renew(BOTH, contract, sealed, again)
-    assert columns.counts(contract, again) == {"k2": 8}
-    columns.open_(Keyring((K2,)), contract, again, opened)
+    assert columns.counts(sealed) == {"k1": 8}
+    columns.renew(BOTH, "orders", sealed, again)
+    assert columns.counts(again) == {"k2": 8}
+    columns.open_(Keyring((K2,)), "orders", again, opened)
     texts = pq.read_table(opened)
     restored = [column.cast(field.type) for column, field in zip(texts.columns, table.schema, strict=True)]
     assert pa.table(restored, schema=table.schema).equals(table)
     with pytest.raises(ContractError, match=r"when orders\.customer was not confidential"):
-        columns.open_(OLD, contract, plain, opened)
+        columns.require_sealed(contract, table.schema, "batch 1")

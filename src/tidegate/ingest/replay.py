@@ -188,9 +188,11 @@ class _Step:
 
     def _readable(self, landed: Any, folder: Path) -> Any:
         """Return the landed file with nothing sealed in it."""
-        if not self.contract.sealed:
+        import pyarrow.parquet as pq
+
+        if not columns.sealed_in(pq.ParquetFile(landed).schema_arrow):
             return landed
-        columns.open_(keyring(self.settings), self.contract, landed, folder / "opened.parquet")
+        columns.open_(keyring(self.settings), self.contract.dataset, landed, folder / "opened.parquet")
         return folder / "opened.parquet"
 
     def _sheet(self, rows: Sequence[RefusedRow], repaired: dict[int, Repaired], folder: Path) -> DeliveredFile:

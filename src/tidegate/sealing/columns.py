@@ -5,6 +5,7 @@ A file is streamed batch by batch; a column that is sealed is of type binary the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS = 65_536
-_Values = list[bytes | None]
 
 
-def place(contract: Contract, column: str) -> str:
+def place(dataset: str, column: str) -> str:
     """Name the place that a column's values are bound to."""
-    return f"{contract.dataset}.{column}"
+    return f"{dataset}.{column}"
+
+
+def sealed_in(schema: pa.Schema) -> list[str]:
+    """Return the columns of a landed file that are sealed: no contract's type is binary."""
+    import pyarrow as pa
+
+    return [field.name for field in schema if field.type == pa.binary()]
 
 
 def seal(keys: Keyring, contract: Contract, source: Any, target: Path) -> None:
@@ -34,45 +41,39 @@ def seal(keys: Keyring, contract: Contract, source: Any, target: Path) -> None:
         texts = column.cast(pa.string()).cast(pa.binary())
         return pa.array(seal.close(texts.to_pylist()), pa.binary())
 
-    _rewrite(keys, contract, source, target, pa.binary(), closed)
+    seals = {name: Seal(keys, place(contract.dataset, name)) for name in contract.sealed}
+    _rewrite(source, target, seals, pa.binary(), closed)
 
 
-def open_(keys: Keyring, contract: Contract, source: Any, target: Path) -> None:
-    """Write `target`, the rows of `source` with every confidential column as text; raises as `Seal.open` does."""
+def open_(keys: Keyring, dataset: str, source: Any, target: Path) -> None:
+    """Write `target`, the rows of `source` with every sealed column as text; raises as `Seal.open` does."""
     import pyarrow as pa
-
-    _require_sealed(contract, source)
 
     def opened(seal: Seal, column: pa.Array) -> pa.Array:
         return pa.array(seal.open(column.to_pylist()), pa.binary()).cast(pa.string())
 
-    _rewrite(keys, contract, source, target, pa.string(), opened)
+    _rewrite(source, target, _seals(keys, dataset, source), pa.string(), opened)
 
 
-def renew(keys: Keyring, contract: Contract, source: Any, target: Path) -> None:
+def renew(keys: Keyring, dataset: str, source: Any, target: Path) -> None:
     """Write `target`, the rows of `source` under the newest key; raises as `Seal.open` does."""
     import pyarrow as pa
-
-    _require_sealed(contract, source)
 
     def renewed(seal: Seal, column: pa.Array) -> pa.Array:
         return pa.array(seal.renew(column.to_pylist()), pa.binary())
 
-    _rewrite(keys, contract, source, target, pa.binary(), renewed)
+    _rewrite(source, target, _seals(keys, dataset, source), pa.binary(), renewed)
 
 
-def counts(contract: Contract, source: Any) -> dict[str, int]:
-    """Return how many values of a landed file each key has sealed; the empty name counts those that are not sealed."""
+def counts(source: Any) -> Counter[str]:
+    """Return how many values of a landed file each key has sealed; the empty name counts those that are damaged."""
     import pyarrow.parquet as pq
 
-    parquet, found = pq.ParquetFile(source), dict[str, int]()
-    names = [name for name in contract.sealed if name in parquet.schema_arrow.names]
+    parquet, found = pq.ParquetFile(source), Counter[str]()
+    names = sealed_in(parquet.schema_arrow)
     for rows in parquet.iter_batches(batch_size=_ROWS, columns=names) if names else ():
         for column in rows.columns:
-            for value in column.to_pylist():
-                if value is not None:
-                    name = (key_of(value) if isinstance(value, bytes) else None) or ""
-                    found[name] = found.get(name, 0) + 1
+            found.update(key_of(value) or "" for value in column.drop_null().to_pylist())
     return found
 
 
@@ -82,27 +83,25 @@ def require_sealed(contract: Contract, schema: pa.Schema, what: str) -> None:
     Raises:
         ContractError: with what to do.
     """
-    import pyarrow as pa
-
+    sealed = sealed_in(schema)
     for name in contract.sealed:
-        if name in schema.names and schema.field(name).type != pa.binary():
+        if name in schema.names and name not in sealed:
             raise ContractError(
                 f"{what} landed when {contract.dataset}.{name} was not confidential, and holds it in plain: raise the "
                 f"version of {contract.reference} and take the delivery in again (`tidegate ingest`)"
             )
 
 
-def _require_sealed(contract: Contract, source: Any) -> None:
+def _seals(keys: Keyring, dataset: str, source: Any) -> dict[str, Seal]:
     import pyarrow.parquet as pq
 
-    require_sealed(contract, pq.ParquetFile(source).schema_arrow, "a file that")
+    return {name: Seal(keys, place(dataset, name)) for name in sealed_in(pq.ParquetFile(source).schema_arrow)}
 
 
 def _rewrite(
-    keys: Keyring,
-    contract: Contract,
     source: Any,
     target: Path,
+    seals: dict[str, Seal],
     sealed_type: pa.DataType,
     change: Callable[[Seal, pa.Array], pa.Array],
 ) -> None:
@@ -110,16 +109,20 @@ def _rewrite(
     import pyarrow.parquet as pq
 
     parquet = pq.ParquetFile(source)
-    fields = list(parquet.schema_arrow)
-    seals = {n: Seal(keys, place(contract, f.name)) for n, f in enumerate(fields) if f.name in contract.sealed}
-    schema = pa.schema([pa.field(f.name, sealed_type) if n in seals else f for n, f in enumerate(fields)])
-    plain = [f.name for n, f in enumerate(fields) if n not in seals]
+    schema = pa.schema([pa.field(f.name, sealed_type) if f.name in seals else f for f in parquet.schema_arrow])
+    plain = [name for name in schema.names if name not in seals]
     # What is sealed cannot be squeezed, and no two values of it are alike.
-    codecs = {f.name: "zstd" if f.name in plain else "none" for f in fields}
     with pq.ParquetWriter(
-        target, schema, compression=codecs, compression_level=dict.fromkeys(plain, 1), use_dictionary=plain,
+        target,
+        schema,
+        compression={name: "zstd" if name in plain else "none" for name in schema.names},
+        compression_level=dict.fromkeys(plain, 1),
+        use_dictionary=plain,
         write_statistics=plain,
-    ) as writer:  # fmt: skip
+    ) as writer:
         for rows in parquet.iter_batches(batch_size=_ROWS):
-            columns = [change(seals[n], column) if n in seals else column for n, column in enumerate(rows.columns)]
+            columns = [
+                change(seals[name], column) if name in seals else column
+                for name, column in zip(schema.names, rows.columns, strict=True)
+            ]
             writer.write_batch(pa.record_batch(columns, schema=schema))

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tidegate.errors import DamagedValueError
-from tidegate.sealing.keys import Keyring
+from tidegate.sealing.keys import Key, Keyring
 
 MARK = 0xF5
 _CHECK, _NONCE, _TAG = 4, 12, 16
@@ -28,12 +28,12 @@ class Seal:
 
     def __init__(self, keys: Keyring, place: str) -> None:
         self.keys, self.place, self._bound = keys, place, place.encode()
-        self._head = _head(keys.newest.id, keys.newest.check)
-        self._ciphers: dict[bytes, AESGCM] = {self._head: AESGCM(keys.newest.secret)}
+        self.head = head_of(keys.newest)
+        self._ciphers: dict[bytes, AESGCM] = {self.head: AESGCM(keys.newest.secret)}
 
     def close(self, values: Sequence[bytes | None]) -> list[bytes | None]:
         """Return the values sealed under the newest key, each under a nonce of its own; None stays None."""
-        head, bound, encrypt = self._head, self._bound, self._ciphers[self._head].encrypt
+        head, bound, encrypt = self.head, self._bound, self._ciphers[self.head].encrypt
         nonces = memoryview(os.urandom(_NONCE * len(values)))
         sealed: list[bytes | None] = []
         for start, value in zip(range(0, len(nonces), _NONCE), values, strict=True):
@@ -56,7 +56,7 @@ class Seal:
     def renew(self, values: Iterable[bytes | None]) -> list[bytes | None]:
         """Return the values under the newest key; those that are under it stay as they are. Raises as `open` does."""
         found = list(values)
-        old = [n for n, value in enumerate(found) if value is not None and not value.startswith(self._head)]
+        old = [n for n, value in enumerate(found) if value is not None and not value.startswith(self.head)]
         for n, value in zip(old, self.close(self.open(found[n] for n in old)), strict=True):
             found[n] = value
         return found
@@ -103,8 +103,9 @@ def from_armour(text: str) -> bytes | None:
         return None
 
 
-def _head(name: str, check: bytes) -> bytes:
-    return bytes((MARK, len(name))) + name.encode("ascii") + check
+def head_of(key: Key) -> bytes:
+    """Return how every envelope begins that was sealed under the key."""
+    return bytes((MARK, len(key.id))) + key.id.encode("ascii") + key.check
 
 
 def _end_of_head(value: bytes) -> int | None:

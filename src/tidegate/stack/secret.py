@@ -57,13 +57,17 @@ class Secrets:
             except (ValueError, TypeError):
                 raise StackError(
                     f"{path} is not the JSON object of passwords that `tidegate up` writes. "
-                    "Restore it, or move it away: new passwords are generated and set."
+                    "Restore it, or move it away: new passwords are generated and set, but what is sealed stays closed."
                 ) from None
         else:
             found = cls()
         if asdict(found) != kept or path.stat().st_mode & 0o077:
-            write_private(path, json.dumps(asdict(found), indent=2) + "\n")
+            found.save(home)
         return found
+
+    def save(self, home: Path) -> None:
+        """Write `secrets.json` in one step."""
+        write_private(home / "secrets.json", json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def of_login(cls, home: Path, login: str) -> str:
@@ -71,5 +75,5 @@ class Secrets:
         found = cls.load(home)
         if login not in found.logins:
             found = replace(found, logins={**found.logins, login: _password()})
-            write_private(home / "secrets.json", json.dumps(asdict(found), indent=2) + "\n")
+            found.save(home)
         return found.logins[login]

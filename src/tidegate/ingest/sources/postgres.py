@@ -78,7 +78,7 @@ def _bring(settings: Settings, contract: Contract, batch: Batch, spool: Path) ->
     target = spool / "published.parquet"
     if contract.sealed:
         with objects.opened(batch.landing_url) as stream:
-            columns.open_(keyring(settings), contract, stream, target)
+            columns.open_(keyring(settings), contract.dataset, stream, target)
     else:
         objects.get(batch.landing_url, target)
     return target
