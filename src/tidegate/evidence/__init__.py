@@ -1,1 +1,1 @@
-"""Probes: programs that measure one thing each, so that gates need not believe claims."""
+"""Probes: programs that measure one thing each and write it down, so that gates need not believe claims."""

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidegate.errors import TerminalError
+import psycopg
+
+from tidegate.errors import TerminalError, first_line
 from tidegate.stores.postgres import Connection
 
 #: Tables with fewer rows are read whole faster than through an index.
@@ -94,7 +96,7 @@ def draw(connection: Connection, query: Query, runs: int) -> list[dict[str, Any]
     Raises:
         TerminalError: the sample finds nothing.
     """
-    rows = connection.execute(query.sample).fetchall()
+    rows = _ask(connection, query, query.sample)
     if not rows:
         raise TerminalError(f"{query.path}: its sample finds no row, so it cannot be measured: run the year first")
     return random.Random(query.name).choices(sorted(rows, key=repr), k=runs)  # noqa: S311 nothing secret
@@ -104,7 +106,7 @@ def measure(connection: Connection, query: Query, runs: int) -> Timing:
     """Run the query with drawn parameters, after a first round that nobody counts."""
     drawn = draw(connection, query, runs)
     for parameters in drawn[:5]:
-        connection.execute(query.statement, parameters).fetchall()
+        _ask(connection, query, query.statement, parameters)
     seconds = []
     for parameters in drawn:
         began = time.perf_counter()
@@ -121,7 +123,7 @@ def measure(connection: Connection, query: Query, runs: int) -> Timing:
 def explain(connection: Connection, query: Query) -> dict[str, Any]:
     """Return PostgreSQL's plan as it ran, with its buffers, for one draw of parameters."""
     (parameters,) = draw(connection, query, 1)
-    (row,) = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query.statement}", parameters).fetchall()
+    (row,) = _ask(connection, query, f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query.statement}", parameters)
     plan: dict[str, Any] = row["QUERY PLAN"][0]
     return plan
 
@@ -141,6 +143,17 @@ def whole_reads(plan: dict[str, Any]) -> list[Scan]:
 def indexes_used(plan: dict[str, Any]) -> set[str]:
     """Return the names of the indexes that a plan goes through; those of partitions are named as such."""
     return {node["Index Name"] for node in _nodes(plan["Plan"]) if "Index Name" in node}
+
+
+def _ask(
+    connection: Connection, query: Query, statement: str, parameters: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    try:
+        return connection.execute(statement, parameters).fetchall()
+    except psycopg.errors.UndefinedTable as error:
+        raise TerminalError(
+            f"{query.path}: {first_line(error)}, so it cannot be measured: run the year first"
+        ) from error
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -137,12 +137,8 @@ def record_verdicts(
     evidence: Iterable[Evidence] = (),
 ) -> None:
     """Write a gate's verdicts with their evidence; a gate that runs again replaces nothing, it adds."""
+    record_evidence(connection, evidence)
     with connection.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO ops.evidence (evidence_sha256, kind, path, figures) VALUES (%s, %s, %s, %s::jsonb) "
-            "ON CONFLICT (evidence_sha256) DO NOTHING",
-            [(e.sha256, e.kind, str(e.path), json.dumps(e.figures, default=str)) for e in evidence],
-        )
         cursor.executemany(
             """
             INSERT INTO ops.verdict (subject, dataset, partition, gate, rule, verdict, value, target, target_source,
@@ -155,6 +151,24 @@ def record_verdicts(
                 for v in verdicts
             ],
         )  # fmt: skip
+
+
+def record_evidence(connection: Connection, evidence: Iterable[Evidence]) -> None:
+    """Write down files that were just written, with what was run for them; the same content is kept once."""
+    run = ("command", "seconds", "exit_status")
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO ops.evidence (evidence_sha256, kind, path, figures) VALUES (%s, %s, %s, %s::jsonb) "
+            "ON CONFLICT (evidence_sha256) DO NOTHING",
+            [
+                (e.sha256, e.kind, str(e.path), json.dumps(e.figures | _known(vars(e), run), default=str))
+                for e in evidence
+            ],
+        )
+
+
+def _known(facts: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: facts[name] for name in names if facts[name] is not None}
 
 
 def verdicts_of(connection: Connection, subject: str) -> list[Verdict]:

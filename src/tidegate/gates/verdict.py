@@ -14,12 +14,18 @@ Decision = Literal["PASS", "WARN", "FAIL"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """A file that a program has just written: its hash and the figures it holds."""
+    """A file that a program has just written: its hash and the figures it holds.
+
+    `command`, `seconds` and `exit_status` tell of a program that was run to measure it, where there was one.
+    """
 
     kind: str
     path: Path
     sha256: str
     figures: dict[str, Any]
+    command: str | None = None
+    seconds: float | None = None
+    exit_status: int | None = None
 
     @classmethod
     def write(cls, kind: str, path: Path, document: dict[str, Any], figures: dict[str, Any]) -> Evidence:

@@ -6,12 +6,15 @@ import json
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import structlog
+from psycopg import sql
 from pydantic import SecretStr
 
 from tidegate.contracts import load_all
@@ -22,7 +25,7 @@ from tidegate.settings import Settings
 from tidegate.stack import warehouse
 from tidegate.stack.home import Home, Say, write_private
 from tidegate.stack.postgres import SUPERUSER, PostgresServer
-from tidegate.stack.postgres_databases import ensure_role
+from tidegate.stack.postgres_databases import ensure_database, ensure_role
 from tidegate.stack.secret import LOGINS
 
 log = structlog.get_logger(__name__)
@@ -67,9 +70,20 @@ class Rehearsal:
         login = user or self.owner
         return self.primary.dsn("warehouse", login, self.passwords[login])
 
-    def settings(self, settings: Settings) -> Settings:
-        """Return the settings with which the library works on the copy instead of the warehouse."""
-        return settings.model_copy(update={"warehouse_url": SecretStr(self.dsn())})
+    def settings(self, settings: Settings, dsn: str | None = None) -> Settings:
+        """Return the settings with which the library works on the copy, or a database in it, instead of the warehouse."""
+        return settings.model_copy(update={"warehouse_url": SecretStr(dsn or self.dsn())})
+
+    @contextmanager
+    def scratch(self, name: str) -> Iterator[str]:
+        """Have an empty database beside the copy for as long as the block runs; its address is for the owner."""
+        server = self.primary
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            ensure_database(connection, name, self.owner)
+        yield server.dsn(name, self.owner, self.passwords[self.owner])
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _server(self, *, standby: bool) -> PostgresServer:
         for server in self.servers:

@@ -51,13 +51,15 @@ def run(
     return subprocess.run([path, *arguments], env=environment, capture_output=True, text=True, check=False, umask=0o077)
 
 
-def schema(settings: Settings) -> str:
+def schema(settings: Settings, *options: str) -> str:
     """Return the warehouse's schema as SQL, without owners and without what differs from one dump to the next.
+
+    `options` are pg_dump's.
 
     Raises:
         UnavailableError: the dump failed; its words are in the message.
     """
-    done = run(settings, "pg_dump", "--schema-only", "--no-owner")
+    done = run(settings, "pg_dump", "--schema-only", "--no-owner", *options)
     if done.returncode != 0:
         raise UnavailableError(f"the schema cannot be read: {done.stderr.strip()}")
     passing = ("--", "SET ", "SELECT pg_catalog.set_config", "\\restrict", "\\unrestrict")

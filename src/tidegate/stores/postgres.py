@@ -53,7 +53,12 @@ def without_password(url: str) -> str:
 
 def libpq_environment(settings: Settings) -> dict[str, str]:
     """Return the warehouse's PG… variables, which psql, pg_dump and dbt's profile read; the password among them."""
-    parts = conninfo_to_dict(warehouse_url(settings))
+    return libpq_environment_of(warehouse_url(settings))
+
+
+def libpq_environment_of(url: str) -> dict[str, str]:
+    """Return an address as PG… variables."""
+    parts = conninfo_to_dict(url)
     return {_LIBPQ[part]: str(value) for part, value in parts.items() if part in _LIBPQ and value}
 
 

@@ -1,0 +1,55 @@
+"""Every probe there is, by the team document's phases; the order is the one in which they build on each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tidegate.evidence import migrations, performance, schema, static, unit
+from tidegate.evidence.probe import Finding, Ground, Place, Probe
+
+_INTEGRATION = "tests/integration"
+
+
+def _probe(name: str, place: Place, run: Callable[[Ground], Iterator[Finding]], *files: str) -> Probe:
+    return Probe(name, (run.__doc__ or "").strip().splitlines()[0].rstrip("."), place, files, run)
+
+
+ALL: tuple[Probe, ...] = (
+    # The server and its schema.
+    _probe("version", "warehouse", schema.version, "pg/version.log"),
+    _probe("extensions", "warehouse", schema.extensions, "pg/extensions.log"),
+    _probe("schema_apply", "rehearsal", schema.schema_apply, "pg/schema_apply.log", "pg/schema_verify.log"),
+    _probe("index_usage", "warehouse", schema.index_usage, "pg/index_usage.log"),
+    _probe("config_diff", "warehouse", schema.config_diff, "pg/config_diff.log"),
+    # Phase 1: without a row.
+    _probe("sqlfluff", "checkout", static.sqlfluff, "tests/static/sqlfluff.log"),
+    _probe("ddl_syntax", "rehearsal", static.ddl_syntax, "tests/static/ddl_syntax.log"),
+    _probe("constraint_audit", "warehouse", static.constraint_audit, "tests/static/constraint_audit.log"),
+    _probe("naming_check", "warehouse", static.naming_check, "tests/static/naming_check.log"),
+    _probe("gitleaks", "checkout", static.gitleaks_staged, "tests/static/gitleaks.log"),
+    # Phase 2: in the database.
+    _probe("pgtap", "rehearsal", unit.pgtap, "tests/unit/pgtap_results.log"),
+    # Phase 3: migrations.
+    _probe(
+        "migration_each", "rehearsal", migrations.each, f"{_INTEGRATION}/migration_*_up.log",
+        f"{_INTEGRATION}/migration_*_down.log", f"{_INTEGRATION}/migration_*_reup.log",
+    ),
+    _probe(
+        "migration_full_chain", "rehearsal", migrations.chain, "migrations/schema_before.sql", "migrations/schema_after.sql",
+        "migrations/rollback_test.log", f"{_INTEGRATION}/migration_full_chain.log",
+    ),
+    _probe(
+        "migration_last", "rehearsal", migrations.last, "migrations/migrate_up.log", "migrations/migrate_down.log",
+        "migrations/alembic_upgrade.log", "migrations/alembic_downgrade.log", "migrations/alembic_current.log",
+    ),
+    # Phase 4: queries.
+    _probe("explain", "warehouse", performance.explain, "pg/explain_query_*.json", "tests/performance/explain_*.json"),
+    _probe("slow_queries", "warehouse", performance.slow_queries, "tests/performance/slow_queries.log"),
+    # Phase 5: load.
+    _probe(
+        "pgbench", "rehearsal", performance.pgbench, "pg/pgbench_init.log", "pg/pgbench_results.log",
+        "tests/performance/pgbench_*c.log",
+    ),
+    # Phase 7: security.
+    _probe("gitleaks_full", "checkout", static.gitleaks_history, "tests/security/gitleaks_full.log"),
+)  # fmt: skip
