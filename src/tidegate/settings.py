@@ -74,7 +74,14 @@ class Settings(BaseSettings):
         description="Spark master (local[2], spark://host:7077) to use instead of Spark Connect.",
     )
 
+    redis_url: SecretStr | None = Field(
+        default=None, description="redis:// or rediss:// address, or redis+sentinel://…/NAME; none is needed."
+    )
+
     postgres_bin: Path | None = Field(default=None, description="Folder with initdb and postgres; found when empty.")
+    redis_memory: str = Field(
+        default="64mb", pattern=r"(?i)^\d+(kb|mb|gb)$", description="Memory that the embedded Redis may keep data in."
+    )
     airflow_parallelism: int = Field(default=4, ge=1, description="Tasks that run at once.")
     duckdb_memory: str = Field(default="512MB", description="Memory that parsing one batch may use before it spills.")
     backup_tool: Literal["auto", "pg_basebackup", "pgbackrest"] = Field(

@@ -20,12 +20,15 @@ def register(app: typer.Typer) -> None:
     app.command()(env)
 
 
-def up() -> None:
+def up(
+    more: Annotated[list[str] | None, typer.Option("--with", help="A server besides: redis. Remembered.")] = None,
+    less: Annotated[list[str] | None, typer.Option("--without", help="One that is no longer wanted.")] = None,
+) -> None:
     """Start what does not run yet and mend what is broken; safe to repeat."""
     from tidegate.settings import get_settings
     from tidegate.stack import lifecycle
 
-    lifecycle.up(get_settings(), typer.echo)
+    lifecycle.up(get_settings(), typer.echo, more=more or (), less=less or ())
 
 
 def down() -> None:

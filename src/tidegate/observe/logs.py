@@ -72,7 +72,7 @@ def secrets(settings: Settings) -> set[str]:
 
 
 def _secrets(settings: Settings) -> Iterator[str]:
-    named = (settings.warehouse_url, settings.airflow_database_url, settings.airflow_password)
+    named = (settings.warehouse_url, settings.airflow_database_url, settings.airflow_password, settings.redis_url)
     for secret in (*named, *settings.source_urls):
         if secret is not None and (text := secret.get_secret_value()):
             yield text

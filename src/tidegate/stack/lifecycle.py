@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tidegate.errors import StackError
+from tidegate.errors import StackError, UsageError
 from tidegate.migrate import door
 from tidegate.settings import Settings
-from tidegate.stack import addresses, airflow, manifest, port, sail, warehouse
+from tidegate.stack import addresses, airflow, manifest, port, redis, sail, warehouse
 from tidegate.stack.airflow_environment import airflow_environment, passwords, passwords_file
 from tidegate.stack.home import Home, Say, write_private
 from tidegate.stack.port import LOOPBACK
@@ -18,6 +19,8 @@ from tidegate.stack.secret import Secrets
 from tidegate.stack.supervisor import Supervisor
 
 SAIL, API = "sail", "airflow-api-server"
+OPTIONS = (redis.NAME,)
+"""Servers that run only where somebody asks for them (`tidegate up --with NAME`)."""
 BASE_PORTS = {API: 8080, SAIL: 15002}
 PATIENCE = 120
 """Seconds that the servers may take until they answer; a cold disk and a busy machine need most of it."""
@@ -31,6 +34,8 @@ class Embedded:
     airflow: bool
     airflow_database: bool
     spark: bool
+    redis: bool
+    """Whether one would be ours; it runs where it is asked for."""
 
     @classmethod
     def of(cls, settings: Settings) -> Embedded:
@@ -42,6 +47,7 @@ class Embedded:
             airflow=here,
             airflow_database=here and "airflow_database_url" not in theirs,
             spark="spark_remote" not in theirs and settings.spark_master is None,
+            redis="redis_url" not in theirs,
         )
 
     @property
@@ -50,8 +56,10 @@ class Embedded:
         return self.warehouse or self.airflow_database
 
 
-def up(settings: Settings, say: Say) -> Settings:
+def up(settings: Settings, say: Say, *, more: Iterable[str] = (), less: Iterable[str] = ()) -> Settings:
     """Start what does not run, mend what is broken, and return the settings with every address filled in.
+
+    `more` and `less` name servers of OPTIONS that are to run from now on, or no longer; it is remembered.
 
     Raises StackError when a server cannot be had; what has started stays up, and `up` can be repeated.
     """
@@ -60,6 +68,7 @@ def up(settings: Settings, say: Say) -> Settings:
         supervisor = Supervisor(home, say)
         here = Embedded.of(settings)
         ours: dict[str, str] = {}
+        _choose(supervisor, more, less)
         if here.postgres:
             server = warehouse.start(settings, supervisor)
             secrets = Secrets.load(settings.home)
@@ -75,6 +84,10 @@ def up(settings: Settings, say: Say) -> Settings:
                 ours["airflow_password"] = Secrets.load(settings.home).airflow_admin_password
         if here.spark:
             ours["spark_remote"] = f"sc://{LOOPBACK}:{supervisor.port_for(SAIL, BASE_PORTS[SAIL])}"
+        if redis.NAME in supervisor.memory.wanted and here.redis:
+            ours["redis_url"] = redis.start(settings, supervisor).url()
+        else:
+            redis.stop(settings, supervisor)
         # Before Airflow starts: its tasks read their addresses there.
         addresses.write(settings.home, ours)
         settings = addresses.fill(settings, ours)
@@ -99,7 +112,18 @@ def down(settings: Settings, say: Say) -> None:
         supervisor.stop(["airflow-triggerer", "airflow-dag-processor"], patience=3)
         supervisor.stop(["airflow-scheduler"])
         supervisor.stop([API, SAIL], patience=5)
+        redis.stop(settings, supervisor)
         warehouse.stop(settings, supervisor)
+
+
+def _choose(supervisor: Supervisor, more: Iterable[str], less: Iterable[str]) -> None:
+    """Remember which of the OPTIONS are to run."""
+    unknown = sorted({*more, *less} - set(OPTIONS))
+    if unknown:
+        raise UsageError(f"no server is called {unknown[0]!r}; those to choose from are: {', '.join(OPTIONS)}")
+    wanted = {*supervisor.memory.wanted, *more} - set(less)
+    supervisor.memory.wanted = sorted(wanted)
+    supervisor.memory.save()
 
 
 def _start_sail(supervisor: Supervisor) -> None:

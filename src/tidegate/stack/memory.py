@@ -21,6 +21,8 @@ class Memory:
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     prepared: dict[str, str] = field(default_factory=dict)
+    wanted: list[str] = field(default_factory=list)
+    """Servers that run only where somebody asked for them."""
 
     @classmethod
     def load(cls, home: Path) -> Memory:
@@ -31,7 +33,7 @@ class Memory:
             if kept["home"] != str(home):
                 return cls(path)  # the folder was copied: those are another checkout's servers
             processes = {name: Process(**process) for name, process in kept["processes"].items()}
-            return cls(path, kept["ports"], processes, kept["prepared"])
+            return cls(path, kept["ports"], processes, kept["prepared"], kept.get("wanted", []))
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return cls(path)
 

@@ -39,6 +39,8 @@ class Secrets:
     airflow_api_secret: str = field(default_factory=_password, repr=False)
     encryption_keys: str = field(default_factory=lambda: str(Keyring((generate("k1"),))), repr=False)
     """Of the embedded warehouse's confidential columns, the one that seals first; lost, they are lost."""
+    redis_password: str = field(default_factory=_password, repr=False)
+    redis_keeper_password: str = field(default_factory=_password, repr=False)
     logins: dict[str, str] = field(default_factory=lambda: {role: _password() for role in LOGINS}, repr=False)
     """Password of each role, and of each login that is bound to a tenant."""
 

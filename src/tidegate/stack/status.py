@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegate.settings import Settings
-from tidegate.stack import addresses, airflow, sail, warehouse
+from tidegate.stack import addresses, airflow, redis, redis_server, sail, warehouse
 from tidegate.stack.lifecycle import API, SAIL, Embedded
 from tidegate.stack.memory import Memory
 from tidegate.stack.port import LOOPBACK
 from tidegate.stores.postgres import without_password
+from tidegate.stores.redis import Address
 
-SERVICES = (warehouse.NAME, *airflow.COMPONENTS, SAIL)
+SERVICES = (warehouse.NAME, *airflow.COMPONENTS, SAIL, redis.NAME)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ def look(settings: Settings) -> Status:
         if here.spark
         else _external(settings.spark_master or settings.spark_remote)
     )
+    if not here.redis:
+        services[redis.NAME] = Service(
+            "external", str(Address.of(addresses.plain(settings.redis_url) or "")), None, None
+        )
+    elif redis.NAME in memory.wanted:
+        services[redis.NAME] = _redis(settings, memory)
     return Status(
         home=str(settings.home),
         warehouse_dsn=without_password(dsn) if dsn else None,
@@ -71,6 +78,14 @@ def _postgres(settings: Settings, memory: Memory) -> Service:
     if running:
         return Service("running", f"{LOOPBACK}:{server.port}", running.pid, server.programs().version)
     return Service("dead" if warehouse.NAME in memory.processes else "stopped", None, None, None)
+
+
+def _redis(settings: Settings, memory: Memory) -> Service:
+    server = redis.server_of(settings)
+    running = server.running()
+    if running:
+        return Service("running", f"{LOOPBACK}:{server.port}", running.pid, redis_server.version())
+    return Service("dead" if redis.NAME in memory.processes else "stopped", None, None, None)
 
 
 def _remembered(memory: Memory, name: str, address: str | None, version: str) -> Service:
