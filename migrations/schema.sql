@@ -198,6 +198,15 @@ CREATE TABLE ops.evidence (
 
 COMMENT ON TABLE ops.evidence IS 'Files that a probe or a judge has just written, by the hash of their content.';
 
+CREATE TABLE ops.fence (
+    subject text NOT NULL,
+    token bigint NOT NULL,
+    holder text NOT NULL,
+    taken_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE ops.fence IS 'One row per batch that was ever worked on: the highest token so far, and whose it is. Who shows a lower one writes nothing.';
+
 CREATE TABLE ops.marts_build (
     build_id text NOT NULL,
     state text NOT NULL,
@@ -354,6 +363,9 @@ ALTER TABLE ONLY ops.encryption_key
 ALTER TABLE ONLY ops.evidence
     ADD CONSTRAINT evidence_pkey PRIMARY KEY (evidence_sha256);
 
+ALTER TABLE ONLY ops.fence
+    ADD CONSTRAINT fence_pkey PRIMARY KEY (subject);
+
 ALTER TABLE ONLY ops.marts_build
     ADD CONSTRAINT marts_build_pkey PRIMARY KEY (build_id);
 
@@ -484,6 +496,9 @@ GRANT SELECT ON TABLE ops.encryption_key TO readonly;
 
 GRANT SELECT ON TABLE ops.evidence TO app;
 GRANT SELECT ON TABLE ops.evidence TO readonly;
+
+GRANT SELECT ON TABLE ops.fence TO app;
+GRANT SELECT ON TABLE ops.fence TO readonly;
 
 GRANT SELECT ON TABLE ops.marts_build TO app;
 GRANT SELECT ON TABLE ops.marts_build TO readonly;

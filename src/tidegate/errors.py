@@ -14,7 +14,8 @@ TidegateError
 │       └── DamagedValueError  the value is not as it was sealed
 └── TransientError          the same call may go through later: Airflow retries it
     ├── UnavailableError    a server or an address does not answer
-    └── BusyError           somebody else is doing the same work at this moment
+    ├── BusyError           somebody else is doing the same work at this moment
+    └── FencedError         somebody else took the work over while this process did not answer
 """
 
 from __future__ import annotations
@@ -83,3 +84,7 @@ class UnavailableError(TransientError):
 
 class BusyError(TransientError):
     """Somebody else is doing the same work at this moment."""
+
+
+class FencedError(TransientError):
+    """Somebody else took the work over while this process did not answer; what it wrote last is not kept."""

@@ -41,6 +41,7 @@ _ROWS: dict[str, list[dict[str, Any]]] = {
         for name, kind, base in (("a-full", "full", None), ("b-incremental", "incremental", "a-full"))
     ],
     "ops.encryption_key": [{"key_id": "k1", "check_value": "00c0ffee"}],
+    "ops.fence": [{"subject": "batch two", "token": 7, "holder": "host 1 2.0 a"}],
     "ops.table_layout": [{"dataset": "orders", "contract_version": "1.0.0", "columns": "[]", "key_columns": "{}"}],
     "quarantine.refused_row": [
         {

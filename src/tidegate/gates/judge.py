@@ -11,11 +11,12 @@ from tidegate.contracts import Contract
 from tidegate.contracts.suite import base_suite
 from tidegate.errors import UsageError
 from tidegate.gates import ledger
+from tidegate.gates.claim import claim
 from tidegate.gates.expectations import Suite, domain_suite, judge_table
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Evidence, Verdict, counted, evidence_folder, reason_to_hold, worst
 from tidegate.settings import Settings
-from tidegate.stores.postgres import Connection, connect, exclusive, exists, number, table
+from tidegate.stores.postgres import Connection, exists, number, table
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,8 @@ def judge(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         BusyError: another process works on the batch.
         ContractError: a suite is empty or cannot be judged.
     """
-    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+    with claim(settings, batch_id) as mine:
+        connection = mine.connection
         batch = ledger.get_batch(connection, batch_id)
         if batch.state == "landed":
             raise UsageError(f"batch {batch_id} is not staged yet: run the stage step first")
@@ -50,6 +52,7 @@ def judge(settings: Settings, contract: Contract, batch_id: str) -> Batch:
             decision = worst(everything)
             reason = reason_to_hold(everything)
             ledger.set_state(connection, batch_id, "held" if reason else "judged", held_reason=reason)
+            mine.check()
             connection.commit()
             timing.rows, timing.note = batch.accepted_count, decision
         log.info("batch judged", dataset=batch.dataset, batch_id=batch_id, verdict=decision, held_reason=reason)

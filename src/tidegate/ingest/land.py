@@ -11,6 +11,7 @@ from tidegate.contracts import Contract
 from tidegate.contracts.model import WHOLE
 from tidegate.errors import SourceError, UsageError
 from tidegate.gates import ledger
+from tidegate.gates.claim import claim
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Evidence, Verdict, counted, evidence_folder
 from tidegate.ingest import quarantine
@@ -22,7 +23,6 @@ from tidegate.sealing import columns, keyring
 from tidegate.sealing.register import introduce
 from tidegate.settings import Settings
 from tidegate.stores import objects
-from tidegate.stores.postgres import connect, exclusive
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,8 @@ def _receive(settings: Settings, contract: Contract, partition: str | None, file
 
 def _take_in(settings: Settings, contract: Contract, partition: str, delivery: Delivery, work: Path) -> Batch:
     batch_id = identify(contract, partition, delivery)
-    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+    with claim(settings, batch_id) as mine:
+        connection = mine.connection
         known = ledger.find_batch(connection, batch_id)
         if known is not None:
             log.info("batch is known", dataset=contract.dataset, batch_id=batch_id, state=known.state)
@@ -79,6 +80,7 @@ def _take_in(settings: Settings, contract: Contract, partition: str, delivery: D
             quarantine.record(connection, batch, sifted.refused, quarantine.locks(settings, contract))
             judged = judge_refused(settings, contract, batch)
             ledger.record_verdicts(connection, batch_id, contract.dataset, partition, *judged)
+            mine.check()
             connection.commit()
         log.info(
             "batch landed", dataset=contract.dataset, batch_id=batch_id, partition=partition,

@@ -15,6 +15,7 @@ import structlog
 from tidegate.contracts import Contract, load
 from tidegate.errors import SourceError
 from tidegate.gates import archive, ledger
+from tidegate.gates.claim import Claim, claim
 from tidegate.gates.ledger import Batch
 from tidegate.ingest import quarantine, sheet
 from tidegate.ingest.delivery import DeliveredFile, Delivery
@@ -120,11 +121,13 @@ class _Step:
         work = f"replay into {self.contract.dataset} {self.partition}"
         with (
             spool(self.settings.home, self.contract.dataset) as folder,
-            connect(self.settings) as connection,
-            exclusive(connection, work),
+            connect(self.settings) as outer,
+            exclusive(outer, work),
         ):
-            base = self._base(connection)
-            with exclusive(connection, f"batch {base.batch_id}"):
+            base = self._base(outer)
+            outer.commit()
+            with claim(self.settings, base.batch_id) as mine:
+                connection = mine.connection
                 # What was read before the lock may have moved on.
                 base = ledger.get_batch(connection, base.batch_id)
                 connection.commit()
@@ -140,7 +143,7 @@ class _Step:
                     if self.contract.sealed:
                         introduce(connection, keyring(self.settings))
                     batch = self._batch(connection, base, delivery, sifted)
-                    self._record(connection, base, batch, accepted)
+                    self._record(mine, base, batch, accepted)
         log.info(
             "rows replayed",
             dataset=batch.dataset,
@@ -246,7 +249,8 @@ class _Step:
             published_schema=base.published_schema,
         )
 
-    def _record(self, connection: Connection, base: Batch, batch: Batch, accepted: Sequence[int]) -> None:
+    def _record(self, mine: Claim, base: Batch, batch: Batch, accepted: Sequence[int]) -> None:
+        connection = mine.connection
         ledger.record_batch(connection, batch)
         quarantine.mark_replayed(connection, accepted, batch.batch_id)
         judged = judge_refused(self.settings, self.contract, batch)
@@ -256,4 +260,5 @@ class _Step:
         if base.state in ledger.PENDING:
             # Released later, it would take the repaired rows away again.
             archive.retire(connection, base, "superseded")
+        mine.check()
         connection.commit()

@@ -11,12 +11,13 @@ from psycopg import sql
 from tidegate.contracts import Contract, ddl
 from tidegate.errors import ContractError, TerminalError, UnavailableError, first_line
 from tidegate.gates import ledger
+from tidegate.gates.claim import Claim, claim
 from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Evidence, Verdict, counted, evidence_folder, written_in
 from tidegate.sealing import columns
 from tidegate.settings import Settings
 from tidegate.stores import objects
-from tidegate.stores.postgres import Connection, connect, exclusive, number, table
+from tidegate.stores.postgres import Connection, connect, number, table
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +38,8 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         BusyError: another process works on the batch.
         UnavailableError: the warehouse or the landing area cannot be used at the moment.
     """
-    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+    with claim(settings, batch_id) as mine:
+        connection = mine.connection
         batch = ledger.get_batch(connection, batch_id)
         if batch.state != "landed":
             return batch
@@ -49,14 +51,16 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
             )
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table("staging", batch.table)))
         connection.execute(ddl.batch_table(contract, batch.table))
+        mine.check()
         connection.commit()
         with ledger.timed(settings, batch_id, "stage") as timing:
-            timing.rows = _copy(settings, contract, batch)
+            timing.rows = _copy(settings, contract, batch, mine)
             with connection.transaction():
                 connection.execute(ddl.finish_batch_table(contract, batch.table, batch.partition, batch.batch_id))
                 judged = _reconcile(settings, connection, batch)
                 ledger.set_state(connection, batch_id, "staged")
                 ledger.record_verdicts(connection, batch_id, batch.dataset, batch.partition, *judged)
+                mine.check()
             # The gate that follows joins by the key; autovacuum looks at the other columns in its own time.
             analyzed = sql.SQL(", ").join(map(sql.Identifier, contract.key or [contract.columns[0].name]))
             connection.execute(sql.SQL("ANALYZE {} ({})").format(table("staging", batch.table), analyzed))
@@ -81,7 +85,7 @@ def _reconcile(settings: Settings, connection: Connection, batch: Batch) -> tupl
     return counted(folder / "staged.json", figures, [verdict])
 
 
-def _copy(settings: Settings, contract: Contract, batch: Batch) -> int:
+def _copy(settings: Settings, contract: Contract, batch: Batch, mine: Claim) -> int:
     import pyarrow.parquet as pq
 
     with objects.opened(batch.landing_url) as stream:
@@ -92,10 +96,10 @@ def _copy(settings: Settings, contract: Contract, batch: Batch) -> int:
     streams = _STREAMS if metadata.num_rows >= _PARALLEL_FROM else 1
     shares = [share for share in (groups[n::streams] for n in range(streams)) if share]
     with ThreadPoolExecutor(max_workers=max(1, len(shares))) as pool:
-        return sum(pool.map(lambda share: _copy_groups(settings, batch, share), shares))
+        return sum(pool.map(lambda share: _copy_groups(settings, batch, mine, share), shares))
 
 
-def _copy_groups(settings: Settings, batch: Batch, groups: list[int]) -> int:
+def _copy_groups(settings: Settings, batch: Batch, mine: Claim, groups: list[int]) -> int:
     """Copy some row groups over one connection, in one transaction; PostgreSQL's binary COPY, streamed."""
     import psycopg
     import pyarrow.parquet as pq
@@ -106,6 +110,8 @@ def _copy_groups(settings: Settings, batch: Batch, groups: list[int]) -> int:
         parquet = pq.ParquetFile(stream)
         names = sql.SQL(", ").join(map(sql.Identifier, parquet.schema_arrow.names))
         encoder = ArrowToPostgresBinaryEncoder(parquet.schema_arrow)
+        # This session outlives the one that holds the lock: nobody else can begin before its rows are in or gone.
+        mine.check(connection)
         try:
             with cursor.copy(copy.format(table("staging", batch.table), names)) as target:
                 target.write(encoder.write_header())

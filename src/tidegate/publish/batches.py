@@ -12,10 +12,11 @@ from psycopg import sql
 from tidegate.contracts import Contract
 from tidegate.errors import BusyError, HeldError, SourceError, UsageError
 from tidegate.gates import archive, ledger
+from tidegate.gates.claim import Claim, claim
 from tidegate.gates.ledger import Batch
 from tidegate.publish import evolve
 from tidegate.settings import Settings
-from tidegate.stores.postgres import Connection, connect, exclusive, impatient, table, take_turn
+from tidegate.stores.postgres import Connection, impatient, table, take_turn
 
 log = structlog.get_logger(__name__)
 
@@ -33,14 +34,15 @@ def publish(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         UsageError: the batch has not been judged.
         BusyError: readers hold the table for longer than we may wait.
     """
-    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+    with claim(settings, batch_id) as mine:
+        connection = mine.connection
         batch = ledger.get_batch(connection, batch_id)
         if batch.state == "published":
             return batch
         _require_publishable(connection, batch)
         connection.commit()
         with ledger.timed(settings, batch_id, "publish") as timing:
-            published = _patiently(lambda: _swap_in(connection, contract, batch))
+            published = _patiently(lambda: _swap_in(mine, contract, batch))
             timing.rows = batch.accepted_count
         log.info("batch published", dataset=batch.dataset, batch_id=batch_id, partition=batch.partition)
         return published
@@ -94,7 +96,8 @@ def _patiently[Result](action: Callable[[], Result]) -> Result:
     return action()
 
 
-def _swap_in(connection: Connection, contract: Contract, batch: Batch) -> Batch:
+def _swap_in(mine: Claim, contract: Contract, batch: Batch) -> Batch:
+    connection = mine.connection
     with impatient(connection):
         _take_turns(connection, batch)
         evolve.ensure(connection, contract)
@@ -110,6 +113,7 @@ def _swap_in(connection: Connection, contract: Contract, batch: Batch) -> Batch:
             held_reason=None,
             published_at=sql.SQL("now()"),
         )
+        mine.check()
     return ledger.get_batch(connection, batch.batch_id)
 
 
@@ -149,11 +153,12 @@ def undo(settings: Settings, contract: Contract, batch_id: str, *, by: str, why:
     Raises:
         UsageError: the batch is not published, or no reason is given.
     """
-    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+    with claim(settings, batch_id) as mine:
+        connection = mine.connection
         batch = ledger.get_batch(connection, batch_id)
         _require_published(batch)
         connection.commit()
-        return _patiently(lambda: _swap_back(connection, contract, batch, by, why))
+        return _patiently(lambda: _swap_back(mine, contract, batch, by, why))
 
 
 def _require_published(batch: Batch) -> None:
@@ -161,7 +166,8 @@ def _require_published(batch: Batch) -> None:
         raise UsageError(f"batch {batch.batch_id} is {batch.state}, not published: there is nothing to undo")
 
 
-def _swap_back(connection: Connection, contract: Contract, batch: Batch, by: str, why: str) -> Batch | None:
+def _swap_back(mine: Claim, contract: Contract, batch: Batch, by: str, why: str) -> Batch | None:
+    connection = mine.connection
     with impatient(connection):
         _take_turns(connection, batch)
         _require_published(ledger.get_batch(connection, batch.batch_id))
@@ -171,6 +177,7 @@ def _swap_back(connection: Connection, contract: Contract, batch: Batch, by: str
             _attach(connection, contract, before, archive.ARCHIVE)
             ledger.set_state(connection, before.batch_id, "published")
         ledger.record_decision(connection, batch.batch_id, "undo", by, why)
+        mine.check()
     return ledger.find_batch(connection, before.batch_id) if before else None
 
 
@@ -193,7 +200,8 @@ def reject(settings: Settings, batch_id: str, *, by: str, why: str) -> Batch:
 
 
 def _decide(settings: Settings, batch_id: str, action: Literal["release", "reject"], by: str, why: str) -> Batch:
-    with connect(settings) as connection, exclusive(connection, f"batch {batch_id}"):
+    with claim(settings, batch_id) as mine:
+        connection = mine.connection
         batch = ledger.get_batch(connection, batch_id)
         if batch.state != "held":
             raise UsageError(f"batch {batch.batch_id} is {batch.state}, not held: there is nothing to {action}")
@@ -205,4 +213,5 @@ def _decide(settings: Settings, batch_id: str, action: Literal["release", "rejec
             else:
                 ledger.set_state(connection, batch.batch_id, "judged")
             ledger.record_decision(connection, batch.batch_id, action, by, why)
+            mine.check()
         return ledger.get_batch(connection, batch.batch_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -115,8 +115,10 @@ def exclusive(connection: Connection, what: str) -> Iterator[None]:
         yield
     finally:
         if not connection.closed and not connection.broken:
-            connection.rollback()
-            connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [what])
+            # A session that has ended took its lock with it; why the block failed says more.
+            with suppress(psycopg.OperationalError):
+                connection.rollback()
+                connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [what])
 
 
 def take_turn(connection: psycopg.Connection[Any], what: str, *, shared: bool = False) -> None:
