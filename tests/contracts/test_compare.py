@@ -172,6 +172,12 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, str, str]] = {
         "warning",
         "warning",
     ),
+    "sealed from now on": (
+        [("Who ordered.", "Who ordered.\n        classification: confidential")],
+        "classification-changed",
+        "breaking",
+        "breaking",
+    ),
     "another table": ([("raw.orders", "core.orders")], "physical-name-changed", "breaking", "breaking"),
     "better words": (
         [("Who ordered.", "Who paid.")],

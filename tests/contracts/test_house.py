@@ -98,6 +98,50 @@ def agree(shop: Shop, *changes: tuple[str, str]) -> Path:
     return path
 
 
+#: What nobody can hold of a column whose values are sealed.
+SEALED = {
+    "be part of the key": ("primaryKey: true", "primaryKey: true\n        classification: confidential", "primaryKey"),
+    "be unique": ("Who ordered.", "Who ordered.\n        classification: confidential\n        unique: true", "unique"),
+    "name partitions": ("Day of the order.", "Day of the order.\n        classification: confidential", "partitioned"),
+    "refer to another dataset": (
+        "Who ordered.",
+        "Who ordered.\n        classification: confidential\n        relationships: [{type: foreignKey, to: orders.paid}]",
+        "relationships",
+    ),
+    "name tenants": (
+        "Who ordered.",
+        "Who ordered.\n        classification: confidential\n        tags: [tenant]",
+        "tags",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SEALED)
+def test_a_sealed_column_is_asked_for_nothing_that_needs_its_values(shop: Shop, what: str) -> None:
+    before, after, part = SEALED[what]
+    text = agree(shop, (before, after)).read_text()
+    at = text.index(f"{part}:", text.index("classification") - 200)
+    found = house.check(shop.settings)
+    assert [finding.place for finding in found] == [f"schemas/orders.odcs.yaml:{text[:at].count(chr(10)) + 1}"]
+    assert f"is confidential, so its values are sealed and cannot {what}" in found[0].sentence
+
+
+def test_nothing_refers_to_a_sealed_column(shop: Shop) -> None:
+    agree(
+        shop,
+        ("Who ordered.", "Who ordered.\n        classification: confidential"),
+        ("Price in euro.", "Price in euro.\n        relationships: [{type: foreignKey, to: orders.customer}]"),
+    )
+    (found,) = house.check(shop.settings)
+    assert "refers to orders.customer, whose values are sealed and never alike" in found.sentence
+
+
+def test_what_a_transform_makes_has_no_confidential_column(shop: Shop) -> None:
+    agree(shop, ("raw.orders", "core.orders"), ("Who ordered.", "Who ordered.\n        classification: confidential"))
+    (found,) = house.check(shop.settings)
+    assert "what a transform makes is written in plain before it lands" in found.sentence
+
+
 @pytest.mark.parametrize("case", FINDINGS)
 def test_what_a_contract_lacks_is_found_with_its_line(shop: Shop, case: str) -> None:
     change, at, sentence = FINDINGS[case]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidegate.contracts.document import parse
-from tidegate.contracts.model import Partitioning, partition_in_words, version_number
+from tidegate.contracts.model import Partitioning, is_sealed, partition_in_words, version_number
 from tidegate.contracts.types import postgres_type, widens
 
 Level = Literal["breaking", "warning", "compatible"]
@@ -285,6 +285,8 @@ def _classification_changed(
     if len(path) != 5 or path[2] != "properties" or path[4] != "classification":
         return None
     words = f"Changed who may see column {path[3]}: {entry.old_value or 'open'} to {entry.new_value or 'open'}"
+    if is_sealed(entry.old_value) != is_sealed(entry.new_value):
+        return "both", f"{words}; its values are {'sealed' if is_sealed(entry.new_value) else 'in plain'} from then on"
     return "undetermined", words
 
 

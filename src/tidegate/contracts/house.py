@@ -115,12 +115,18 @@ _ELSEWHERE = "nothing holds this quality rule {}: contracts hold invalidValues; 
 
 
 def _referring(subject: Subject) -> Iterator[tuple[Place, str]]:
-    known = {f"{contract.dataset}.{column.name}" for contract in subject.all for column in contract.columns}
+    known = {f"{contract.dataset}.{column.name}": column for contract in subject.all for column in contract.columns}
     for place, column in subject.properties:
         for index, link in enumerate(column.get("relationships") or []):
             if str(link.get("to")) not in known:
                 where = (*place, "relationships", index)
                 yield where, f"column {column['name']} refers to {link.get('to')}, which no contract here has"
+            elif known[str(link.get("to"))].sealed:
+                where = (*place, "relationships", index)
+                yield (
+                    where,
+                    f"column {column['name']} refers to {link.get('to')}, whose values are sealed and never alike",
+                )
 
 
 def _classified(subject: Subject) -> Iterator[tuple[Place, str]]:

@@ -99,6 +99,11 @@ class Rule:
         return _WORDS[self.kind].format(column=", ".join(self.columns), value=value)
 
 
+def is_sealed(classification: str | None) -> bool:
+    """Return whether values so classified are written nowhere but sealed."""
+    return classification not in (None, "public", "restricted")
+
+
 @dataclass(frozen=True)
 class Column:
     """One column: its name, its types on both sides, and what is promised of its values."""
@@ -119,7 +124,7 @@ class Column:
     @property
     def sealed(self) -> bool:
         """Whether values are written nowhere but sealed: confidential ones; an unknown classification says so, too."""
-        return self.classification not in (None, "public", "restricted")
+        return is_sealed(self.classification)
 
     @property
     def stored_type(self) -> str:

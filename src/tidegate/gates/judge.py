@@ -9,7 +9,7 @@ from psycopg import sql
 
 from tidegate.contracts import Contract
 from tidegate.contracts.suite import base_suite
-from tidegate.errors import UsageError
+from tidegate.errors import ContractError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.claim import claim
 from tidegate.gates.expectations import Suite, domain_suite, judge_table
@@ -28,7 +28,7 @@ def judge(settings: Settings, contract: Contract, batch_id: str) -> Batch:
 
     Raises:
         BusyError: another process works on the batch.
-        ContractError: a suite is empty or cannot be judged.
+        ContractError: a suite is empty or cannot be judged, or asks for values that are sealed.
     """
     with claim(settings, batch_id) as mine:
         connection = mine.connection
@@ -40,6 +40,7 @@ def judge(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         with ledger.timed(settings, batch_id, "judge") as timing:
             suites = [Suite("contract", base_suite(contract))]
             if (domain := domain_suite(settings.project, contract.dataset)) is not None:
+                _require_legible(contract, domain)
                 suites.append(domain)
             folder = evidence_folder(settings.home, batch.dataset, batch.batch_id)
             verdicts, evidence = judge_table(settings, "staging", batch.table, suites, folder)
@@ -57,6 +58,19 @@ def judge(settings: Settings, contract: Contract, batch_id: str) -> Batch:
             timing.rows, timing.note = batch.accepted_count, decision
         log.info("batch judged", dataset=batch.dataset, batch_id=batch_id, verdict=decision, held_reason=reason)
         return ledger.get_batch(connection, batch_id)
+
+
+def _require_legible(contract: Contract, suite: Suite) -> None:
+    """Refuse to ask of a sealed column what only its key could tell."""
+    for expectation in suite.expectations:
+        kwargs = expectation["kwargs"]
+        named = {kwargs.get("column"), kwargs.get("column_A"), kwargs.get("column_B"), *kwargs.get("column_list", ())}
+        sealed = sorted(named & set(contract.sealed))
+        if sealed and expectation["type"] != "expect_column_values_to_not_be_null":
+            raise ContractError(
+                f"{expectation['meta']['source']}: asks for the values of {contract.dataset}.{sealed[0]}, which are sealed: "
+                f"write it as a rule of the column in {contract.reference}, which is held before they are"
+            )
 
 
 def _published_keys(

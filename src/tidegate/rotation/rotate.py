@@ -116,18 +116,22 @@ def _renew_pages(connection: Connection, table: SealedTable, seals: dict[str, Se
         sql.SQL("substring({}::bytea FROM 1 FOR {}) <> {}").format(column, sql.Literal(len(head)), sql.Literal(head))
         for column in names
     )
-    rows: list[dict[str, Any]] = connection.execute(
-        sql.SQL(
-            "SELECT ctid::text AS place, {columns} FROM {table} WHERE ctid >= {first} AND ctid < {end} AND ({old}) "
-            "FOR NO KEY UPDATE"
-        ).format(
-            columns=sql.SQL(", ").join(sql.SQL("{0}::bytea AS {0}").format(column) for column in names),
-            table=name,
-            first=sql.Literal(f"({first},0)"),
-            end=sql.Literal(f"({first + _PAGES},0)"),
-            old=old,
+    rows: list[dict[str, Any]] = (
+        connection.cursor(binary=True)
+        .execute(
+            sql.SQL(
+                "SELECT ctid::text AS place, {columns} FROM {table} WHERE ctid >= {first} AND ctid < {end} AND ({old}) "
+                "FOR NO KEY UPDATE"
+            ).format(
+                columns=sql.SQL(", ").join(sql.SQL("{0}::bytea AS {0}").format(column) for column in names),
+                table=name,
+                first=sql.Literal(f"({first},0)"),
+                end=sql.Literal(f"({first + _PAGES},0)"),
+                old=old,
+            )
         )
-    ).fetchall()
+        .fetchall()
+    )
     if not rows:
         return 0
     renewed = [seal.renew(row[column] for row in rows) for column, seal in seals.items()]
@@ -138,7 +142,7 @@ def _renew_pages(connection: Connection, table: SealedTable, seals: dict[str, Se
         ).format(
             table=name,
             changes=sql.SQL(", ").join(sql.SQL("{} = v.{}").format(*pair) for pair in zip(names, given, strict=True)),
-            arrays=sql.SQL(", %s::bytea[]") * len(names),
+            arrays=sql.SQL(", %b::bytea[]") * len(names),
             given=sql.SQL("").join(sql.SQL(", {}").format(one) for one in given),
         ),
         [[row["place"] for row in rows], *renewed],
