@@ -8,7 +8,7 @@ DECLARE
     warehouse_owner text := coalesce(nullif(current_setting('tidegate.owner', true), ''), 'tidegate');
     name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['app', 'migration', 'readonly', 'analyst', 'admin', 'backup'] LOOP
+    FOREACH name IN ARRAY ARRAY['app', 'migration', 'readonly', 'analyst', 'admin', 'backup', 'auditor'] LOOP
         IF to_regrole(name) IS NULL THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', name);
         END IF;
@@ -27,6 +27,7 @@ BEGIN
     ALTER ROLE backup BYPASSRLS;
     GRANT pg_read_all_data TO backup;
 
+    -- Nobody is `auditor`: what it may read is what pgaudit logs the reading of.
     GRANT app, readonly, analyst, migration TO admin WITH ADMIN OPTION;
     GRANT pg_monitor, pg_signal_backend TO admin;
 END

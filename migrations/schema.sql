@@ -29,6 +29,117 @@ CREATE DOMAIN ops.sealed AS bytea
 
 COMMENT ON DOMAIN ops.sealed IS 'A value sealed with AES-256-GCM before it came here; this server never has the key.';
 
+CREATE FUNCTION ops.audit_chain() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+DECLARE
+    last ops.audit_seal;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('tidegate audit', 0));
+    SELECT * INTO last FROM ops.audit_seal ORDER BY place DESC LIMIT 1;
+    last.place := coalesce(last.place, 0) + 1;
+    -- A transaction that cannot see the end of the chain (repeatable read) finds its place taken, and is told to try again.
+    INSERT INTO ops.audit_seal (place, audit_id, sha256) VALUES (
+        last.place, NEW.audit_id,
+        encode(sha256(convert_to(ops.audit_text(NEW, last.place, coalesce(last.sha256, '')), 'UTF8')), 'hex')
+    ) ON CONFLICT (place) DO NOTHING;
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION ops.audit_ddl() RETURNS event_trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+DECLARE
+    named text;
+BEGIN
+    IF to_regclass('ops.audit') IS NULL THEN
+        RETURN;
+    END IF;
+    IF TG_EVENT = 'sql_drop' THEN
+        -- What an ALTER TABLE drops is a part of that command, which has a line of its own.
+        IF TG_TAG NOT LIKE 'DROP %' THEN
+            RETURN;
+        END IF;
+        SELECT string_agg(DISTINCT object_identity, ', ') INTO named FROM pg_event_trigger_dropped_objects() WHERE original;
+    ELSE
+        -- Grants do not say on what they are, only on what kind of thing.
+        SELECT string_agg(DISTINCT coalesce(object_identity, lower(object_type)), ', ')
+        INTO named FROM pg_event_trigger_ddl_commands();
+    END IF;
+    IF named IS NOT NULL THEN
+        INSERT INTO ops.audit (action, object, detail)
+        VALUES (CASE TG_EVENT WHEN 'sql_drop' THEN 'drop' ELSE 'ddl' END, named, TG_TAG);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION ops.audit_ddl() IS 'Records a command that changed the schema, without its text; for the event triggers of migrations/audit.sql.';
+
+CREATE FUNCTION ops.audit_refuse() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    RAISE EXCEPTION '%.% is only ever added to, by whomever: % refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, lower(TG_OP)
+        USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+CREATE TABLE ops.audit (
+    audit_id bigint NOT NULL,
+    occurred_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    login name DEFAULT SESSION_USER NOT NULL,
+    role_name name DEFAULT COALESCE(NULLIF(current_setting('role'::text), 'none'::text), (SESSION_USER)::text) NOT NULL,
+    application_name text DEFAULT current_setting('application_name'::text) NOT NULL,
+    client_address inet DEFAULT inet_client_addr(),
+    transaction_id xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    action text NOT NULL,
+    object text NOT NULL,
+    row_count bigint,
+    detail text,
+    CONSTRAINT audit_action_check CHECK ((action = ANY (ARRAY['insert'::text, 'update'::text, 'delete'::text, 'truncate'::text, 'publish'::text, 'undo'::text, 'ddl'::text, 'drop'::text, 'read'::text, 'enter_all'::text, 'export'::text, 'erase'::text]))),
+    CONSTRAINT audit_row_count_check CHECK ((row_count >= 0))
+);
+
+COMMENT ON TABLE ops.audit IS 'One row per write or read of classified values and per change of the schema: who, when, what; never the values.';
+
+COMMENT ON COLUMN ops.audit.login IS 'Who logged in; role_name is whom the session acted as.';
+
+COMMENT ON COLUMN ops.audit.row_count IS 'Rows that were written or read; null where nobody has counted them.';
+
+CREATE FUNCTION ops.audit_text(line ops.audit, place bigint, before text) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog'
+    RETURN (jsonb_build_array(before, (place)::text, ((line).audit_id)::text, (((EXTRACT(epoch FROM (line).occurred_at) * (1000000)::numeric))::bigint)::text, ((line).login)::text, ((line).role_name)::text, (line).application_name, host((line).client_address), ((line).transaction_id)::text, (line).action, (line).object, ((line).row_count)::text, (line).detail))::text;
+
+COMMENT ON FUNCTION ops.audit_text(line ops.audit, place bigint, before text) IS 'What the hash of a line is taken of; tidegate.gates.audit_chain says the same in Python.';
+
+CREATE FUNCTION ops.audit_write() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog'
+    AS $$
+DECLARE
+    rows bigint;
+BEGIN
+    IF to_regclass('ops.audit') IS NULL THEN
+        RETURN NULL;
+    END IF;
+    IF TG_OP <> 'TRUNCATE' AND TG_NARGS = 0 THEN
+        SELECT count(*) INTO rows FROM changed;
+        IF rows = 0 THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    INSERT INTO ops.audit (action, object, row_count)
+    VALUES (lower(TG_OP), format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME), rows);
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION ops.audit_write() IS 'Records a statement that wrote rows to a table; with an argument, without counting them.';
+
 CREATE FUNCTION ops.enter(tenant text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog'
@@ -54,6 +165,8 @@ CREATE FUNCTION ops.enter_all() RETURNS void
     BEGIN ATOMIC
  SELECT set_config('row_security'::text, 'on'::text, true) AS set_config;
  SELECT set_config('tidegate.every_tenant'::text, ((pg_backend_pid() || '.'::text) || EXTRACT(epoch FROM transaction_timestamp())), true) AS set_config;
+ INSERT INTO ops.audit (action, object)
+   VALUES ('enter_all'::text, 'every tenant'::text);
 END;
 
 COMMENT ON FUNCTION ops.enter_all() IS 'See the rows of every tenant until the transaction ends; for the owner''s own programs.';
@@ -108,6 +221,23 @@ CREATE FUNCTION ops.tenant() RETURNS text
 END;
 
 COMMENT ON FUNCTION ops.tenant() IS 'Whose rows this transaction may see; nobody''s where it is null.';
+
+ALTER TABLE ops.audit ALTER COLUMN audit_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.audit_audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ops.audit_seal (
+    place bigint NOT NULL,
+    audit_id bigint NOT NULL,
+    sha256 text NOT NULL
+);
+
+COMMENT ON TABLE ops.audit_seal IS 'The chain: the lines of ops.audit in the order of their commits, each with a hash over itself and the hash before.';
 
 CREATE TABLE ops.backup (
     backup_id text NOT NULL,
@@ -348,6 +478,15 @@ ALTER TABLE quarantine.refused_row ALTER COLUMN refused_row_id ADD GENERATED ALW
     CACHE 1
 );
 
+ALTER TABLE ONLY ops.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (audit_id);
+
+ALTER TABLE ONLY ops.audit_seal
+    ADD CONSTRAINT audit_seal_audit_id_key UNIQUE (audit_id);
+
+ALTER TABLE ONLY ops.audit_seal
+    ADD CONSTRAINT audit_seal_pkey PRIMARY KEY (place);
+
 ALTER TABLE ONLY ops.backup
     ADD CONSTRAINT backup_pkey PRIMARY KEY (backup_id);
 
@@ -395,6 +534,10 @@ ALTER TABLE ONLY quarantine.refused_row
 
 ALTER TABLE ONLY quarantine.refused_row
     ADD CONSTRAINT refused_row_pkey PRIMARY KEY (refused_row_id);
+
+CREATE INDEX audit_by_time ON ops.audit USING btree (occurred_at);
+
+COMMENT ON INDEX ops.audit_by_time IS 'What happened since a moment: tidegate audit list --since.';
 
 CREATE INDEX backup_by_base ON ops.backup USING btree (based_on) WHERE (based_on IS NOT NULL);
 
@@ -444,6 +587,20 @@ CREATE INDEX refused_row_open ON quarantine.refused_row USING btree (dataset, pa
 
 COMMENT ON INDEX quarantine.refused_row_open IS 'The rows of a partition that wait to be repaired; those that are closed stay out of it.';
 
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON ops.audit FOR EACH STATEMENT EXECUTE FUNCTION ops.audit_refuse();
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON ops.audit_seal FOR EACH STATEMENT EXECUTE FUNCTION ops.audit_refuse();
+
+CREATE CONSTRAINT TRIGGER chain AFTER INSERT ON ops.audit DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ops.audit_chain();
+
+CREATE TRIGGER audit_delete AFTER DELETE ON quarantine.refused_row REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ops.audit_write();
+
+CREATE TRIGGER audit_insert AFTER INSERT ON quarantine.refused_row REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ops.audit_write();
+
+CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quarantine.refused_row FOR EACH STATEMENT EXECUTE FUNCTION ops.audit_write();
+
+CREATE TRIGGER audit_update AFTER UPDATE ON quarantine.refused_row REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ops.audit_write();
+
 ALTER TABLE ONLY ops.backup
     ADD CONSTRAINT backup_based_on_fkey FOREIGN KEY (based_on) REFERENCES ops.backup(backup_id);
 
@@ -470,6 +627,18 @@ GRANT USAGE ON SCHEMA ops TO analyst;
 GRANT USAGE ON SCHEMA raw TO app;
 GRANT USAGE ON SCHEMA raw TO readonly;
 
+REVOKE ALL ON FUNCTION ops.audit_chain() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION ops.audit_ddl() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION ops.audit_refuse() FROM PUBLIC;
+
+GRANT SELECT ON TABLE ops.audit TO admin;
+
+REVOKE ALL ON FUNCTION ops.audit_text(line ops.audit, place bigint, before text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION ops.audit_write() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION ops.enter(tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION ops.enter(tenant text) TO app;
 
@@ -477,6 +646,8 @@ REVOKE ALL ON FUNCTION ops.enter_all() FROM PUBLIC;
 
 GRANT SELECT ON TABLE ops.tenant_login TO app;
 GRANT SELECT ON TABLE ops.tenant_login TO readonly;
+
+GRANT SELECT ON TABLE ops.audit_seal TO admin;
 
 GRANT SELECT ON TABLE ops.backup TO app;
 GRANT SELECT ON TABLE ops.backup TO readonly;

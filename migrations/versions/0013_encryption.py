@@ -8,7 +8,7 @@ from alembic import op
 from tidegate.migrate.aside import is_set_aside
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 
 _KEY_OF = """
 CREATE FUNCTION ops.key_of(value ops.sealed) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE

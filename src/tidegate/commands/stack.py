@@ -53,6 +53,7 @@ def status(as_json: bool = typer.Option(False, "--json", help="For programs: one
         pid = f"pid {service.pid}" if service.pid else ""
         typer.echo(f"{name:22}{service.state:10}{pid:14}{service.version or '':10}{service.address or ''}".rstrip())
     typer.echo(f"warehouse: {found.warehouse_dsn or 'none yet, run `tidegate up`'}")
+    typer.echo(f"audit: {found.audit}")
 
 
 def logs(

@@ -19,11 +19,23 @@ CLASSIFICATIONS = {
     "confidential": "nothing",
 }
 _ROLES = ("app", "readonly", "analyst")
+#: Trigger of a table with classified columns → what it fires after, and under which name it is shown the rows.
+WATCHES = (
+    ("audit_insert", "INSERT", " REFERENCING NEW TABLE AS changed"),
+    ("audit_update", "UPDATE", " REFERENCING NEW TABLE AS changed"),
+    ("audit_delete", "DELETE", " REFERENCING OLD TABLE AS changed"),
+    ("audit_truncate", "TRUNCATE", ""),
+)
 
 
 def is_classified(column: Column) -> bool:
     """Return whether not all who read the dataset may see the column's values; an unknown word says so, too."""
     return column.classification not in (None, "public")
+
+
+def is_watched(contract: Contract) -> bool:
+    """Return whether what is done to the dataset's rows is written down: one of its columns is classified."""
+    return any(map(is_classified, contract.columns))
 
 
 def statements(contract: Contract) -> list[sql.Composed]:
@@ -32,7 +44,7 @@ def statements(contract: Contract) -> list[sql.Composed]:
     Partitions are opened to nobody: they are read through the table.
     """
     name = _table(contract.schema, contract.table)
-    classified = any(map(is_classified, contract.columns))
+    classified = is_watched(contract)
     readers = ["app"] if classified else ["app", "readonly"] if contract.schema == "raw" else list(_ROLES)
     found = [
         sql.SQL("REVOKE ALL ON {} FROM {}").format(name, _names(_ROLES)),
@@ -41,6 +53,8 @@ def statements(contract: Contract) -> list[sql.Composed]:
     ]
     if contract.tenant:
         found += guard(contract, contract.schema, contract.table)
+    if classified:
+        found += watch(contract, contract.schema, contract.table)
     return found + (_masked(contract) if classified else [])
 
 
@@ -61,6 +75,29 @@ def guard(contract: Contract, schema: str, name: str) -> list[sql.Composed]:
         sql.SQL("DROP POLICY IF EXISTS every_tenant ON {}").format(table),
         sql.SQL("CREATE POLICY every_tenant ON {} TO CURRENT_USER USING ((SELECT ops.sees_all()))").format(table),
     ]
+
+
+def watch(contract: Contract, schema: str, name: str) -> list[sql.Composed]:
+    """Return the statements by which whatever writes to a table is written down (`ops.audit`), and reads are logged.
+
+    A line a statement, with the count of its rows. A partition needs them as its parent does: it can be written to by
+    its own name. Reads are pgaudit's matter, which logs what the role `auditor` may read.
+    """
+    table = _table(schema, name)
+    made = sql.SQL(
+        "CREATE OR REPLACE TRIGGER {} AFTER {} ON {}{} FOR EACH STATEMENT EXECUTE FUNCTION ops.audit_write()"
+    )
+    classified = sql.SQL(", ").join(sql.Identifier(column.name) for column in contract.columns if is_classified(column))
+    return [
+        made.format(sql.Identifier(trigger), sql.SQL(event), table, sql.SQL(rows)) for trigger, event, rows in WATCHES
+    ] + [sql.SQL("GRANT SELECT ({}) ON {} TO auditor").format(classified, table)]
+
+
+def watch_loading(name: str) -> sql.Composed:
+    """Return the statement by which copying rows into a staged table is written down: uncounted, which costs nothing."""
+    return sql.SQL(
+        "CREATE TRIGGER audit_insert AFTER INSERT ON {} FOR EACH STATEMENT EXECUTE FUNCTION ops.audit_write('uncounted')"
+    ).format(_table("staging", name))
 
 
 def fingerprint(contract: Contract) -> str:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import structlog
 from psycopg import sql
 
-from tidegate.contracts import Contract, ddl
+from tidegate.contracts import Contract, access, ddl
 from tidegate.errors import ContractError, TerminalError, UnavailableError, first_line
 from tidegate.gates import ledger
 from tidegate.gates.claim import Claim, claim
@@ -51,12 +51,16 @@ def stage(settings: Settings, contract: Contract, batch_id: str) -> Batch:
             )
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table("staging", batch.table)))
         connection.execute(ddl.batch_table(contract, batch.table))
+        if access.is_watched(contract):
+            connection.execute(access.watch_loading(batch.table))
         mine.check()
         connection.commit()
         with ledger.timed(settings, batch_id, "stage") as timing:
             timing.rows = _copy(settings, contract, batch, mine)
             with connection.transaction():
                 connection.execute(ddl.finish_batch_table(contract, batch.table, batch.partition, batch.batch_id))
+                if access.is_watched(contract):
+                    connection.execute(sql.SQL("; ").join(access.watch(contract, "staging", batch.table)))
                 judged = _reconcile(settings, connection, batch)
                 ledger.set_state(connection, batch_id, "staged")
                 ledger.record_verdicts(connection, batch_id, batch.dataset, batch.partition, *judged)

@@ -9,9 +9,9 @@ from typing import Literal
 import structlog
 from psycopg import sql
 
-from tidegate.contracts import Contract
+from tidegate.contracts import Contract, access
 from tidegate.errors import BusyError, HeldError, SourceError, UsageError
-from tidegate.gates import archive, ledger
+from tidegate.gates import archive, audit, ledger
 from tidegate.gates.claim import Claim, claim
 from tidegate.gates.ledger import Batch
 from tidegate.publish import evolve
@@ -113,6 +113,8 @@ def _swap_in(mine: Claim, contract: Contract, batch: Batch) -> Batch:
             held_reason=None,
             published_at=sql.SQL("now()"),
         )
+        if access.is_watched(contract):
+            audit.note(connection, "publish", contract.schema, batch.table, batch.accepted_count)
         mine.check()
     return ledger.get_batch(connection, batch.batch_id)
 
@@ -177,6 +179,8 @@ def _swap_back(mine: Claim, contract: Contract, batch: Batch, by: str, why: str)
             _attach(connection, contract, before, archive.ARCHIVE)
             ledger.set_state(connection, before.batch_id, "published")
         ledger.record_decision(connection, batch.batch_id, "undo", by, why)
+        if access.is_watched(contract):
+            audit.note(connection, "undo", contract.schema, batch.table, batch.accepted_count)
         mine.check()
     return ledger.find_batch(connection, before.batch_id) if before else None
 

@@ -83,10 +83,15 @@ def ensure(connection: Connection, contract: Contract) -> list[Step]:
 def _opening(connection: Connection, contract: Contract) -> list[sql.Composed]:
     """Return the statements that open the table and its partitions to those who may read them now."""
     found = access.statements(contract)
-    if contract.tenant is not None:
-        for partition in _partitions(connection, contract):
-            found += access.guard(contract, *partition)
+    for partition in _partitions(connection, contract):
+        found += _protection(contract, *partition)
     return found
+
+
+def _protection(contract: Contract, schema: str, name: str) -> list[sql.Composed]:
+    """Return the statements that the table of one batch needs, for it can be addressed by its own name."""
+    apart = access.guard(contract, schema, name) if contract.tenant is not None else []
+    return apart + (access.watch(contract, schema, name) if access.is_watched(contract) else [])
 
 
 def _partitions(connection: Connection, contract: Contract) -> list[tuple[str, str]]:
@@ -103,7 +108,7 @@ def adapt(connection: Connection, contract: Contract, schema: str, name: str) ->
     """Bring a batch's own table to the layout of the published table that it is about to be attached to.
 
     A batch that was staged or archived before the table evolved has fewer or narrower columns. Its tenants are kept
-    apart before it can be seen.
+    apart, and what is done to it is written down, before it can be seen.
 
     Raises:
         ContractError: the batch's table cannot take that layout.
@@ -121,8 +126,7 @@ def adapt(connection: Connection, contract: Contract, schema: str, name: str) ->
         )
     for step in steps:
         connection.execute(step.ddl(table(schema, name)))
-    if contract.tenant is not None:
-        _run(connection, access.guard(contract, schema, name))
+    _run(connection, _protection(contract, schema, name))
 
 
 def pending(connection: Connection, contract: Contract) -> Pending | None:

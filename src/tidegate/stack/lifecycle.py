@@ -14,6 +14,8 @@ from tidegate.stack import addresses, airflow, manifest, port, redis, sail, ware
 from tidegate.stack.airflow_environment import airflow_environment, passwords, passwords_file
 from tidegate.stack.home import Home, Say, write_private
 from tidegate.stack.port import LOOPBACK
+from tidegate.stack.postgres import PostgresServer
+from tidegate.stack.postgres_databases import ensure_ddl_is_recorded
 from tidegate.stack.process import Process, inherited, tail
 from tidegate.stack.secret import Secrets
 from tidegate.stack.supervisor import Supervisor
@@ -94,13 +96,20 @@ def up(settings: Settings, say: Say, *, more: Iterable[str] = (), less: Iterable
         if here.spark:
             _start_sail(supervisor)
         # Its tables exist before anything runs that may want them, also in a warehouse of one's own.
-        door.upgrade(addresses.plain(settings.warehouse_url) or "", settings.project)
+        _make_tables(settings, server if here.warehouse else None)
         if here.airflow:
             with manifest.renewed(settings):
                 _start_airflow(settings, supervisor)
         if here.spark:
             _wait_for_sail(supervisor)
     return settings
+
+
+def _make_tables(settings: Settings, ours: PostgresServer | None) -> None:
+    """Apply the migrations; on `ours` also let whatever changes the schema leave a line, which takes its superuser."""
+    door.upgrade(addresses.plain(settings.warehouse_url) or "", settings.project)
+    if ours:
+        ensure_ddl_is_recorded(ours, settings.project, "warehouse")
 
 
 def down(settings: Settings, say: Say) -> None:

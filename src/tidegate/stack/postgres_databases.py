@@ -15,6 +15,17 @@ from tidegate.stack.postgres import PostgresServer
 
 #: The contributed module that counts statements.
 COUNTER = "pg_stat_statements"
+#: The module that logs who reads classified columns, as far as it is installed, and how: never a statement's text, which
+#: may hold a value. What it logs are reads of what the role `auditor` may read.
+READS_LOGGED: Mapping[str, Mapping[str, str]] = {
+    "pgaudit": {
+        "pgaudit.role": "auditor",
+        "pgaudit.log": "none",
+        "pgaudit.log_statement": "off",
+        "pgaudit.log_parameter": "off",
+        "pgaudit.log_catalog": "off",
+    }
+}
 
 
 def ensure_role(connection: psycopg.Connection, role: str, password: str) -> None:
@@ -58,6 +69,12 @@ def ensure_statements_are_counted(server: PostgresServer, database: str, owner: 
         if COUNTER in loaded[0]:
             connection.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(COUNTER)))
             connection.execute(sql.SQL("GRANT pg_read_all_stats TO {}").format(sql.Identifier(owner)))
+
+
+def ensure_ddl_is_recorded(server: PostgresServer, project: Path, database: str) -> None:
+    """Let whatever changes the schema of `database` leave a line in `ops.audit`, once its migrations have made that."""
+    with psycopg.connect(server.dsn(database), autocommit=True) as connection:
+        connection.execute((project / "migrations" / "audit.sql").read_text(encoding="utf-8").encode())
 
 
 def ensure_databases(

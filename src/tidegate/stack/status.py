@@ -34,6 +34,8 @@ class Status:
     airflow_url: str | None
     spark_remote: str | None
     services: dict[str, Service]
+    audit: str
+    """Which changes of the schema leave a line in ops.audit."""
 
 
 def look(settings: Settings) -> Status:
@@ -64,6 +66,10 @@ def look(settings: Settings) -> Status:
         airflow_url=settings.airflow_url,
         spark_remote=settings.spark_remote,
         services=services,
+        audit="every change of the schema is recorded"
+        if here.warehouse
+        else "changes of the schema that do not pass tidegate are recorded only where an administrator ran "
+        "migrations/audit.sql (`tidegate audit verify` tells); ops.schema_change has the others",
     )
 
 

@@ -19,6 +19,7 @@ from tidegate.stack.port import LOOPBACK, is_free
 from tidegate.stack.postgres import TUNING, PostgresServer
 from tidegate.stack.postgres_databases import (
     COUNTER,
+    READS_LOGGED,
     ensure_databases,
     ensure_roles,
     ensure_statements_are_counted,
@@ -84,8 +85,7 @@ def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
         server.make()
         supervisor.say(f"{NAME}: data directory made")
     server.settings = wal_archive.prepare(server, archive_of(settings))
-    if server.programs().has_library(COUNTER):
-        server.settings = {**server.settings, "shared_preload_libraries": COUNTER}
+    server.settings = {**server.settings, **modules(server)}
     configuration = hashlib.sha256(repr(sorted({**TUNING, **server.settings}.items())).encode()).hexdigest()[:16]
     running = server.running()
     remembered = supervisor.memory.processes.get(NAME)
@@ -117,6 +117,13 @@ def stop(settings: Settings, supervisor: Supervisor) -> None:
         server.stop()
         supervisor.say(f"{NAME}: stopped (pid {running.pid})")
     supervisor.forget(NAME)
+
+
+def modules(server: PostgresServer) -> dict[str, str]:
+    """Return the settings that load the contributed modules which this build of PostgreSQL has."""
+    there = [name for name in (COUNTER, *READS_LOGGED) if server.programs().has_library(name)]
+    own = {key: value for name in there for key, value in READS_LOGGED.get(name, {}).items()}
+    return {"shared_preload_libraries": ", ".join(there), **own} if there else {}
 
 
 def _owners(settings: Settings) -> dict[str, tuple[str, str]]:
