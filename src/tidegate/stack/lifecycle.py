@@ -86,10 +86,10 @@ def up(settings: Settings, say: Say, *, more: Iterable[str] = (), less: Iterable
                 ours["airflow_password"] = Secrets.load(settings.home).airflow_admin_password
         if here.spark:
             ours["spark_remote"] = f"sc://{LOOPBACK}:{supervisor.port_for(SAIL, BASE_PORTS[SAIL])}"
-        if redis.NAME in supervisor.memory.wanted and here.redis:
-            ours["redis_url"] = redis.start(settings, supervisor).url()
-        else:
-            redis.stop(settings, supervisor)
+        if here.redis:
+            # An address that the last `up` wrote is no longer good where none is wanted now.
+            settings = settings.model_copy(update={"redis_url": None})
+        ours |= _provide_redis(settings, supervisor, here)
         # Before Airflow starts: its tasks read their addresses there.
         addresses.write(settings.home, ours)
         settings = addresses.fill(settings, ours)
@@ -133,6 +133,13 @@ def _choose(supervisor: Supervisor, more: Iterable[str], less: Iterable[str]) ->
     wanted = {*supervisor.memory.wanted, *more} - set(less)
     supervisor.memory.wanted = sorted(wanted)
     supervisor.memory.save()
+
+
+def _provide_redis(settings: Settings, supervisor: Supervisor, here: Embedded) -> dict[str, str]:
+    if not here.redis or redis.NAME not in supervisor.memory.wanted:
+        redis.stop(settings, supervisor)
+        return {}
+    return {"redis_url": redis.start(settings, supervisor).url()}
 
 
 def _start_sail(supervisor: Supervisor) -> None:

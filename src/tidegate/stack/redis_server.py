@@ -63,6 +63,9 @@ SETTINGS: Mapping[str, str] = {
 }
 
 
+_HEAD = "# Written by tidegate at each start: changes here are lost."
+
+
 def program() -> str:
     """Return the path of `redis-server`; raises StackError with the command to type when there is none."""
     found = shutil.which("redis-server")
@@ -128,17 +131,28 @@ class RedisServer:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
         lines = [f"{name} {value}" for name, value in self.configuration().items()]
-        lines += [f"masteruser {KEEPER}", f"masterauth {self.keeper_password}"]
-        allowed = []
-        for name, rules in {**USERS, **self.users}.items():
-            password = self.password if name == PLATFORM else self.keeper_password
-            door = "" if name == "default" else f"on #{hashlib.sha256(password.encode()).hexdigest()} "
-            allowed.append(f"user {name} {door}{rules}")
-        head = "# Written by tidegate at each start: changes here are lost."
-        self._write("redis.conf", "\n".join([head, *lines, ""]))
-        self._write("users.acl", "\n".join([*allowed, ""]))
+        lines += self.secret_lines()
+        self._write("redis.conf", "\n".join([_HEAD, *lines, ""]))
+        self._write("users.acl", self.access({**USERS, **self.users}))
         if self.user:
             shutil.chown(self.directory, self.user)
+
+    def secret_lines(self) -> list[str]:
+        """Return the lines by which a replica shows itself to its master."""
+        return [f"masteruser {KEEPER}", f"masterauth {self.keeper_password}"]
+
+    def access(self, users: Mapping[str, str]) -> str:
+        """Return the text of the file that says who may do what, passwords as hashes."""
+        lines = []
+        for name, rules in users.items():
+            password = self.password if name == PLATFORM else self.keeper_password
+            door = "" if name == "default" else f"on #{hashlib.sha256(password.encode()).hexdigest()} "
+            lines.append(f"user {name} {door}{rules}")
+        return "\n".join([*lines, ""])
+
+    def command(self) -> list[str | Path]:
+        """Return the words that start the server; no secret is among them."""
+        return [program(), self.directory / "redis.conf"]
 
     def running(self) -> Process | None:
         """Return the server process of this directory, whoever remembers it; also sets `port`.
@@ -165,7 +179,7 @@ class RedisServer:
         self._pid_file.unlink(missing_ok=True)
         self.configure()
         process = launch(
-            [program(), self.directory / "redis.conf"],
+            self.command(),
             log=self.log,
             environment={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
             user=self.user,
