@@ -14,16 +14,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import psycopg
 import pytest
 import yaml
 
 from tidegate.errors import StackError, UsageError
 from tidegate.settings import Settings, load_settings
-from tidegate.stack import container
+from tidegate.stack import container, redis_server
 from tidegate.stack.airflow_environment import airflow_environment, passwords_file
 from tidegate.stack.port import choose
 from tidegate.stack.postgres import PostgresServer
+from tidegate.stores import lease
+from tidegate.stores.cache import Cache
+from tidegate.stores.redis import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -31,6 +35,7 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE_TEXT)["services"]
 OF_OTHERS = {
     "POSTGRES_PASSWORD", "POSTGRES_INITDB_ARGS",  # the postgres image
     "PGHOST", "PGUSER", "PGPASSWORD",  # libpq
+    "REDISCLI_AUTH",  # redis-cli
     "AIRFLOW_CONN_SLACK_DEFAULT",  # a connection, by Airflow's own rule
 }  # fmt: skip
 
@@ -56,7 +61,7 @@ def test_the_file_is_valid_by_the_compose_schema(tmp_path: Path) -> None:
 
 def test_it_names_the_services_of_the_platform() -> None:
     airflow = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer"}
-    assert set(SERVICES) == {"postgres", "sail"} | airflow
+    assert set(SERVICES) == {"postgres", "redis", "sail"} | airflow
 
 
 def test_every_variable_is_a_setting_or_known_to_its_reader() -> None:
@@ -116,8 +121,8 @@ def test_secrets_come_from_the_environment_and_have_no_default() -> None:
     assert {
         name: value for name, value in secret.items() if not re.fullmatch(r"\$\{CONTAINER_\w+:\?[^}]+\}", value)
     } == {}
-    for url in re.findall(r"postgresql\S*://\S+", COMPOSE_TEXT):
-        assert re.match(r"postgresql[+\w]*://\w+:\$\{CONTAINER_\w+:\?", url), url
+    for url in re.findall(r"(?:postgresql|redis)\S*://\S+", COMPOSE_TEXT):
+        assert re.match(r"(?:postgresql[+\w]*|redis)://\w+:\$\{CONTAINER_\w+:\?", url), url
 
 
 def test_the_example_environment_names_every_variable_it_asks_for() -> None:
@@ -144,6 +149,33 @@ def test_no_service_can_gain_privileges() -> None:
     for name, service in SERVICES.items():
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["cap_drop"] == ["ALL"], name
+
+
+def test_redis_is_the_one_that_up_starts(tmp_path: Path) -> None:
+    """Its entry point, run here: the same rules, the same settings, nobody without a password."""
+    words = SERVICES["redis"]["entrypoint"]
+    port = choose(31000, tmp_path, set())
+    script = words[2].replace("$$", "$").replace("/run/redis", str(tmp_path)).replace("/data", str(tmp_path))
+    environment = {**os.environ, "REDISCLI_AUTH": "canary"}
+    command = [*words[:2], script.replace("--port 6379", f"--port {port} --bind 127.0.0.1")]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
+        try:
+            with Store(f"redis://tidegate:canary@127.0.0.1:{port}/0", retries=20) as store:
+                assert lease.take(store, "it", "me").token == 1
+                assert Cache(store, "marts", "analyst", 60).get("k", lambda: 1) == 1
+            with Store(f"redis://127.0.0.1:{port}/0") as store, pytest.raises(StackError), store.reached() as nobody:
+                nobody.ping()
+            assert "canary" not in " ".join(psutil.Process(server.pid).cmdline())
+        finally:
+            server.terminate()
+    rules = (tmp_path / "users.acl").read_text()
+    assert f"user default {redis_server.USERS['default']}\n" in rules
+    assert rules.rstrip().endswith(redis_server.USERS["tidegate"])
+    said = dict(re.findall(r"--([\w-]+) ('[^']*'|\S+)", words[2]))
+    shared = set(said) & set(redis_server.SETTINGS)
+    assert len(shared) == 6
+    assert {name: said[name].strip("'") for name in shared} == {name: redis_server.SETTINGS[name] for name in shared}
+    assert said["maxmemory"] == Settings.model_fields["redis_memory"].default
 
 
 def test_the_image_s_commands_bring_up_airflow(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tidegate.settings import Settings
 from tidegate.stack import lifecycle, redis
 from tidegate.stack.redis_server import RedisServer
 from tidegate.stack.secret import Secrets
+from tidegate.stack.shell import shell_environment
 from tidegate.stores import lease
 from tidegate.stores.redis import Address, Store
 
@@ -197,6 +199,14 @@ def test_no_secret_is_seen_in_arguments_logs_or_readable_files(stack: Stack) -> 
         "redis.conf": 0,
         "users.acl": 0,
     }
+
+
+def test_a_shell_is_told_how_to_reach_it(stack: Stack) -> None:
+    found = shell_environment(up(stack, more=["redis"]))
+    words = ["redis-cli", "-p", str(server_of(stack).port), "--user", "tidegate", "get", "tidegate:token"]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **found}, check=True)
+    assert done.stdout.strip() == ""
+    assert Address.of(found["REDIS_URL"]).password == found["REDISCLI_AUTH"]
 
 
 def test_a_redis_of_ones_own_is_used_and_nothing_is_started(stack: Stack) -> None:

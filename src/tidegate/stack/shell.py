@@ -9,6 +9,7 @@ from tidegate.settings import Settings
 from tidegate.stack import postgres_binaries, roles
 from tidegate.stack.airflow_environment import airflow_environment
 from tidegate.stores.postgres import libpq_environment
+from tidegate.stores.redis import Address
 
 
 def shell_environment(settings: Settings) -> dict[str, str]:
@@ -16,6 +17,10 @@ def shell_environment(settings: Settings) -> dict[str, str]:
     found = airflow_environment(settings)
     if settings.warehouse_url is not None:
         found |= libpq_environment(settings)
+    if settings.redis_url is not None:
+        found["REDIS_URL"] = url = settings.redis_url.get_secret_value()
+        # So that redis-cli need not be told it in its arguments.
+        found["REDISCLI_AUTH"] = Address.of(url).password or ""
     if settings.spark_remote is not None:
         found["SPARK_REMOTE"] = settings.spark_remote
     return found
