@@ -1,3 +1,5 @@
+SET check_function_bodies = false;
+
 CREATE SCHEMA archive;
 
 COMMENT ON SCHEMA archive IS 'Batches that were published once and have been replaced or taken back.';

@@ -64,4 +64,6 @@ def schema(settings: Settings, *options: str) -> str:
         raise UnavailableError(f"the schema cannot be read: {done.stderr.strip()}")
     passing = ("--", "SET ", "SELECT pg_catalog.set_config", "\\restrict", "\\unrestrict")
     lines = [line for line in done.stdout.splitlines() if not line.startswith(passing)]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+    # Functions come before the tables that they name.
+    head = "SET check_function_bodies = false;\n\n"
+    return head + re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
