@@ -27,13 +27,17 @@ from tidegate.gates import ledger
 from tidegate.gates.verdict import Evidence
 from tidegate.rehearsal import rehearsal
 from tidegate.rehearsal.rehearsal import Rehearsal
+from tidegate.run.bookings import DATASET, deliver
 from tidegate.settings import Settings
 from tidegate.stack.home import Say
 from tidegate.stack.postgres_binaries import client
 from tidegate.stores import postgres
 from tidegate.stores.postgres import connect
+from tidegate.wave import ingest
 
 log = structlog.get_logger(__name__)
+
+_MONTH = "2013-01"
 
 Place = Literal["checkout", "warehouse", "rehearsal"]
 
@@ -87,6 +91,19 @@ class Ground:
             [client("psql", self.settings.postgres_bin), "--no-psqlrc", "--set=ON_ERROR_STOP=1", *arguments],
             postgres.libpq_environment_of(dsn),
         )
+
+    def peopled(self) -> Rehearsal:
+        """Return the rehearsal with passengers in it: the warehouse's own, masked, or made-up ones where it has none."""
+        found = self.rehearsal
+        with connect(found.settings(self.settings), autocommit=True) as connection:
+            known = connection.execute("SELECT to_regclass('raw.bookings') AS known").fetchone() or {}
+        if not known["known"]:
+            home = found.folder / "home"
+            apart = {"home": home, "inbox": home / "inbox", "landing_url": None}
+            settings = found.settings(self.settings).model_copy(update=apart)
+            deliver(settings, [_MONTH])
+            ingest(settings, DATASET, _MONTH)
+        return found
 
     @property
     def team(self) -> Path:

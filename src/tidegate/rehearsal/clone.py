@@ -35,6 +35,8 @@ _BOUNDED: Mapping[str, str] = {
     "shared_buffers": "256MB",
     "max_wal_size": "1GB",
     "archive_mode": "off",
+    # A hundred clients at once, and whoever looks on.
+    "max_connections": "120",
     "wal_log_hints": "on",
 }
 
