@@ -320,6 +320,24 @@ COMMENT ON COLUMN ops.encryption_key.check_value IS 'Tells the key from another 
 
 COMMENT ON COLUMN ops.encryption_key.retired_at IS 'When nothing in the warehouse or the landing area needed it any more.';
 
+CREATE TABLE ops.erasure (
+    erasure_id text NOT NULL,
+    columns text[] NOT NULL,
+    digests text[] NOT NULL,
+    key_id text NOT NULL,
+    asked_by text NOT NULL,
+    why text NOT NULL,
+    row_counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    began_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT erasure_check CHECK ((cardinality(digests) = cardinality(columns))),
+    CONSTRAINT erasure_why_check CHECK ((why <> ''::text))
+);
+
+COMMENT ON TABLE ops.erasure IS 'One row per person whose data were erased: who asked, why, how many rows where; never who it was.';
+
+COMMENT ON COLUMN ops.erasure.digests IS 'Of the values that named the person, by column, under a key that the warehouse does not have.';
+
 CREATE TABLE ops.evidence (
     evidence_sha256 text NOT NULL,
     kind text NOT NULL,
@@ -501,6 +519,9 @@ ALTER TABLE ONLY ops.decision
 ALTER TABLE ONLY ops.encryption_key
     ADD CONSTRAINT encryption_key_pkey PRIMARY KEY (key_id);
 
+ALTER TABLE ONLY ops.erasure
+    ADD CONSTRAINT erasure_pkey PRIMARY KEY (erasure_id);
+
 ALTER TABLE ONLY ops.evidence
     ADD CONSTRAINT evidence_pkey PRIMARY KEY (evidence_sha256);
 
@@ -666,6 +687,8 @@ GRANT SELECT ON TABLE ops.decision TO readonly;
 
 GRANT SELECT ON TABLE ops.encryption_key TO app;
 GRANT SELECT ON TABLE ops.encryption_key TO readonly;
+
+GRANT SELECT ON TABLE ops.erasure TO admin;
 
 GRANT SELECT ON TABLE ops.evidence TO app;
 GRANT SELECT ON TABLE ops.evidence TO readonly;

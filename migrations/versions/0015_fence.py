@@ -5,7 +5,7 @@ from alembic import op
 from tidegate.migrate.aside import is_set_aside
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 
 UP = """
 CREATE TABLE ops.fence (

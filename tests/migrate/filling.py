@@ -42,6 +42,9 @@ _ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "ops.encryption_key": [{"key_id": "k1", "check_value": "00c0ffee"}],
     "ops.fence": [{"subject": "batch two", "token": 7, "holder": "host 1 2.0 a"}],
+    "ops.erasure": [
+        {"erasure_id": "e1", "columns": ["email"], "digests": ["00"], "key_id": "k1", "asked_by": "ada", "why": "asked"}
+    ],
     "ops.audit": [{"action": "insert", "object": "raw.bookings", "row_count": n} for n in (1, 2)],
     "ops.table_layout": [{"dataset": "orders", "contract_version": "1.0.0", "columns": "[]", "key_columns": "{}"}],
     "quarantine.refused_row": [

@@ -55,12 +55,13 @@ def list_(json: bool = _JSON) -> None:
     """List the backups, oldest first, and say whether the WAL after them is being archived."""
     from tidegate.backup import shelf, wal
     from tidegate.commands._display import print_json, print_table
+    from tidegate.people.request import kept
     from tidegate.settings import get_settings
     from tidegate.stack import warehouse
 
     settings = get_settings()
     server = warehouse.mine(settings)
-    known = shelf.backups(settings)
+    known, requests = shelf.backups(settings), kept(settings)
     state = wal.look(server) if server.running() else None
     trouble = state.trouble if state else "the warehouse does not run, so nothing is archived: `tidegate up` starts it"
     if json:
@@ -68,6 +69,12 @@ def list_(json: bool = _JSON) -> None:
         return
     columns = ("backup", "tool", "ended", "took", "size", "wal from", "verified", "based on")
     print_table(columns, [_row(backup) for backup in known])
+    for request in requests:
+        if holding := [backup for backup in known if backup.started_at < request.began_at]:
+            typer.echo(
+                f"erasure {request.erasure_id}: {len(holding)} backups still hold that person's data, until "
+                f"{holding[-1].backup_id} is removed ({settings.backups_kept} verified full ones are kept)"
+            )
     if not known:
         typer.echo("no backup yet: `tidegate backup take` takes one")
     if state and not trouble:
@@ -108,6 +115,7 @@ def restore(
     from tidegate.commands._display import print_json
     from tidegate.errors import UsageError
     from tidegate.observe import logs
+    from tidegate.people.request import kept
     from tidegate.settings import get_settings
     from tidegate.stores.postgres import without_password
 
@@ -133,6 +141,8 @@ def restore(
     typer.echo("password: the warehouse's own, in `tidegate env`")
     typer.echo(f"stop it:  {found.stop_command()}")
     typer.echo(f"then remove {found.server.directory.parent}")
+    if since := [request for request in kept(settings) if request.began_at > found.backup.started_at]:
+        typer.echo(f"it may hold the data of {len(since)} persons who were erased since: remove it soon")
 
 
 def _replace(settings: Settings, moment: Moment, backup_id: str | None, json: bool) -> None:
@@ -140,12 +150,29 @@ def _replace(settings: Settings, moment: Moment, backup_id: str | None, json: bo
     from tidegate.commands._display import print_json
 
     done = replace(settings, moment, lambda said: typer.echo(said, err=True), backup_id=backup_id)
+    if not json:
+        typer.echo(f"the warehouse is as it was at {moment} (from {done.backup.backup_id})")
+        if done.old:
+            typer.echo(f"the one before lies in {done.old}; `tidegate backup take` starts anew from here")
+    erased = _erase_again(settings)
     if json:
-        print_json({"backup_id": done.backup.backup_id, "moment": str(moment), "old": done.old})
-        return
-    typer.echo(f"the warehouse is as it was at {moment} (from {done.backup.backup_id})")
-    if done.old:
-        typer.echo(f"the one before lies in {done.old}; `tidegate backup take` starts anew from here")
+        facts = {"backup_id": done.backup.backup_id, "moment": str(moment), "old": done.old}
+        print_json({**facts, "erased_again": erased})
+    elif erased:
+        typer.echo(f"erased again, whom the backup had brought back: {', '.join(erased)}")
+
+
+def _erase_again(settings: Settings) -> list[str]:
+    """Erase those again whose data the restored warehouse has; return the numbers of the requests."""
+    from tidegate.contracts import load_all
+    from tidegate.migrate import door
+    from tidegate.people import erase, request
+    from tidegate.stores.postgres import warehouse_url
+
+    if not request.kept(settings):
+        return []
+    door.upgrade(warehouse_url(settings), settings.project)
+    return list(erase.again(settings, load_all(settings)))
 
 
 def _row(backup: Backup) -> tuple[Any, ...]:
