@@ -215,3 +215,51 @@ def test_redis_killed_in_the_middle_of_a_wave_loses_and_doubles_nothing(shop: Sh
     assert shop.numbers() == [1, 2, 3]
     tokens = shop.query("SELECT token FROM ops.fence WHERE subject = %s", [f"batch {landed.batch_id}"])
     assert tokens[0]["token"] >= 4
+
+
+RACER = """
+import sys, time
+from pathlib import Path
+from tidegate.contracts import load
+from tidegate.errors import TransientError
+from tidegate.ingest.land import land
+from tidegate.ingest.stage import stage
+from tidegate.settings import get_settings
+settings = get_settings()
+contract = load(settings, "orders")
+print("ready", flush=True)
+sys.stdin.readline()
+turned_away = 0
+while True:
+    try:
+        batch = stage(settings, contract, land(settings, contract, "2024-03", Path(sys.argv[1])).batch_id)
+        print(batch.state, turned_away)
+        break
+    except TransientError:
+        turned_away += 1
+        time.sleep(0.05)
+"""
+
+
+def test_workers_that_race_for_one_delivery_take_each_step_once(shop: Shop, redis: RedisServer) -> None:
+    file = shop.file(orders(1, 2000))
+    environment = {**os.environ, "TIDEGATE_REDIS_URL": redis.url(), "TIDEGATE_LOG_LEVEL": "ERROR"}
+    command = [sys.executable, "-c", RACER, file]
+    racers = [
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for racer in racers:
+        assert racer.stdout
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    ended = [racer.communicate(timeout=120)[0].splitlines()[-1].split() for racer in racers]
+    assert [state for state, _ in ended] == ["staged", "staged"]
+    assert sum(int(turned_away) for _, turned_away in ended) > 0
+    taken = shop.query("SELECT step, count(*) AS times FROM ops.step GROUP BY 1 ORDER BY 1")
+    assert {row["step"]: row["times"] for row in taken} == {"land": 1, "stage": 1}
+    (table,) = shop.staging()
+    assert shop.query(f'SELECT count(*) AS rows FROM staging."{table}"') == [{"rows": 2000}]
