@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 from collections.abc import Callable
@@ -199,6 +200,13 @@ def test_no_secret_is_seen_in_arguments_logs_or_readable_files(stack: Stack) -> 
         "redis.conf": 0,
         "users.acl": 0,
     }
+
+
+def test_a_machine_without_redis_is_told_what_to_type(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "redis-server" else found(name))
+    with pytest.raises(StackError, match=r"no `redis-server` on this machine .*Type: .*redis-server"):
+        up(stack, more=["redis"])
 
 
 def test_a_shell_is_told_how_to_reach_it(stack: Stack) -> None:

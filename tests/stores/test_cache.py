@@ -44,6 +44,8 @@ def test_an_empty_value_is_a_value(store: Store, value: object) -> None:
 def test_no_audience_is_given_what_another_may_see(store: Store) -> None:
     assert Cache(store, "marts", "app AA", 60).get("k", lambda: "rows of AA") == "rows of AA"
     assert Cache(store, "marts", "app UA", 60).get("k", lambda: "rows of UA") == "rows of UA"
+    assert Cache(store, "marts", "app", 60).get("AA:k", lambda: "rows of nobody") == "rows of nobody"
+    assert Cache(store, "marts", "app:AA", 60).get("k", lambda: "rows of AA") == "rows of AA"
 
 
 def test_a_stampede_computes_once(redis: RedisServer) -> None:

@@ -109,8 +109,7 @@ def _myself() -> str:
 def _bury(store: Store, subject: str) -> None:
     """Give back the lease of a worker of this machine that was killed: nobody need wait until it runs out."""
     found = lease.find(store, subject)
-    if found is None:
-        return
-    host, pid, created, _ = found.holder.split()
-    if host == socket.gethostname() and not Process(int(pid), float(created)).is_alive():
-        lease.release(store, found)
+    match found.holder.split() if found else []:
+        case [host, pid, created, _] if host == socket.gethostname():
+            if found and not Process(int(pid), float(created)).is_alive():
+                lease.release(store, found)

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 
@@ -104,4 +105,5 @@ class Cache:
             log.warning("value not kept", cache=self.name, reason=str(away))
 
     def _place(self, key: str) -> str:
-        return f"{PREFIX}cache:{self.name}:{self.audience}:{key}"
+        # Quoted, so that no audience can be taken for another whose name goes on in the key.
+        return f"{PREFIX}cache:{quote(self.name, safe='')}:{quote(self.audience, safe='')}:{key}"

@@ -148,7 +148,7 @@ def held(store: Store, subject: str, holder: str, seconds: float = SECONDS) -> I
         living.join()
         try:
             release(store, lease)
-        except UnavailableError as away:
+        except (UnavailableError, StackError) as away:
             log.warning("lease not given back", subject=subject, token=lease.token, reason=str(away))
 
 
