@@ -279,7 +279,7 @@ CREATE TABLE ops.batch (
     published_at timestamp with time zone,
     source_name text NOT NULL,
     CONSTRAINT batch_check CHECK ((delivered_count = (accepted_count + refused_count))),
-    CONSTRAINT batch_state_check CHECK ((state = ANY (ARRAY['landed'::text, 'staged'::text, 'judged'::text, 'held'::text, 'published'::text, 'superseded'::text, 'undone'::text, 'rejected'::text])))
+    CONSTRAINT batch_state_check CHECK ((state = ANY (ARRAY['landed'::text, 'staged'::text, 'judged'::text, 'held'::text, 'published'::text, 'superseded'::text, 'undone'::text, 'rejected'::text, 'archived'::text])))
 );
 
 COMMENT ON TABLE ops.batch IS 'One row per delivery of one dataset for one partition, judged under one contract version.';
@@ -293,7 +293,7 @@ CREATE TABLE ops.decision (
     decided_by text NOT NULL,
     why text NOT NULL,
     decided_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT decision_action_check CHECK ((action = ANY (ARRAY['release'::text, 'reject'::text, 'undo'::text, 'replay'::text])))
+    CONSTRAINT decision_action_check CHECK ((action = ANY (ARRAY['release'::text, 'reject'::text, 'undo'::text, 'replay'::text, 'restore'::text])))
 );
 
 COMMENT ON TABLE ops.decision IS 'What a person decided about a batch or a build, and why.';

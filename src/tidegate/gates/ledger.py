@@ -17,7 +17,7 @@ from tidegate.gates.verdict import Evidence, Verdict
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect
 
-State = Literal["landed", "staged", "judged", "held", "published", "superseded", "undone", "rejected"]
+State = Literal["landed", "staged", "judged", "held", "published", "superseded", "undone", "rejected", "archived"]
 #: A step is still to come for the batch, by itself: it is on its way, or was cut short.
 UNDER_WAY: frozenset[State] = frozenset({"landed", "staged", "judged"})
 #: No reader sees the batch yet, and nobody has turned it down.
