@@ -28,7 +28,7 @@ from tidegate.stack.postgres_databases import ensure_database, ensure_role, ensu
 __all__ = ["whole"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-OWNER, PASSWORD, TEMPLATE = "tidegate", "tidegate-test", "warehouse_template"
+OWNER, PASSWORD, TEMPLATE = "tidegate", "keel-4f1c-anchor-9b27-mooring", "warehouse_template"
 #: Of confidential columns.
 KEYS = str(Keyring((generate("k1"),)))
 FAST_AND_LOSSY = {

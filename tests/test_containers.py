@@ -187,12 +187,12 @@ def test_the_image_s_commands_bring_up_airflow(
     monkeypatch.setenv("PGPORT", str(administrator.port))
     monkeypatch.setenv("PGUSER", administrator.username or "")
     monkeypatch.setenv("PGPASSWORD", administrator.password or "")
-    warehouse = postgres.dsn("contained", "contained", "p%2Fw")
+    warehouse = postgres.dsn("contained", "contained", "berth-2c7f%2Fquay-9d01-stern")
     airflow_port = choose(30000, tmp_path, set())
     url = f"http://127.0.0.1:{airflow_port}"
     monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path))
     monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", warehouse)
-    monkeypatch.setenv("TIDEGATE_AIRFLOW_DATABASE_URL", postgres.dsn("contained_af", "contained_af", "pw"))
+    monkeypatch.setenv("TIDEGATE_AIRFLOW_DATABASE_URL", postgres.dsn("contained_af", "contained_af", "berth-8a44-quay-51d0-stern"))
     monkeypatch.setenv("TIDEGATE_AIRFLOW_URL", url)
     monkeypatch.setenv("TIDEGATE_AIRFLOW_PASSWORD", "let-me-in")
 

@@ -58,24 +58,24 @@ def test_the_environment_wins_over_env_and_env_over_what_up_has_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "env").write_text("TIDEGATE_LOG_LEVEL=INFO\nTIDEGATE_SPARK_REMOTE=sc://ours:1\n")
+    (tmp_path / "home" / "env").write_text("TIDEGATE_LOG_LEVEL=INFO\nTIDEGATE_SPARK_REMOTE=sc://localhost:1\n")
     (tmp_path / ".env").write_text("TIDEGATE_LOG_LEVEL=DEBUG\nTIDEGATE_AIRFLOW_PARALLELISM=7\n")
     monkeypatch.setenv("TIDEGATE_AIRFLOW_PARALLELISM", "9")
     settings = load_settings(project=tmp_path, home=tmp_path / "home")
     found = (settings.spark_remote, settings.log_level, settings.airflow_parallelism)
-    assert found == ("sc://ours:1", "DEBUG", 9)
+    assert found == ("sc://localhost:1", "DEBUG", 9)
 
 
 def test_the_address_of_a_source_is_found_by_the_name_of_its_server_and_shown_to_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "env").write_text("TIDEGATE_SOURCE_TILL_1_URL=postgresql://a:hunter2@h/x\n")
+    (tmp_path / "env").write_text("TIDEGATE_SOURCE_TILL_1_URL=postgresql://a:hunter2@localhost/x\n")
     monkeypatch.setenv("TIDEGATE_SOURCE_WEB_SHOP_EU_URL", "https://b:hunter2@h/x")
     settings = load_settings(home=tmp_path)
     assert source_variable("web-shop.eu") == "TIDEGATE_SOURCE_WEB_SHOP_EU_URL"
     found = [settings.source_url(server) for server in ("till-1", "web-shop.eu", "elsewhere")]
     assert [url and url.get_secret_value() for url in found] == [
-        "postgresql://a:hunter2@h/x",
+        "postgresql://a:hunter2@localhost/x",
         "https://b:hunter2@h/x",
         None,
     ]

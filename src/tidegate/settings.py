@@ -20,6 +20,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tidegate.errors import UsageError
+from tidegate.transport import require_tls
 
 PREFIX = "TIDEGATE_"
 #: Addresses, with their credentials, of the sources that contracts name: one for each `servers` entry.
@@ -78,6 +79,9 @@ class Settings(BaseSettings):
         default=None, description="redis:// or rediss:// address, or redis+sentinel://…/NAME; none is needed."
     )
 
+    trusted_hosts: str = Field(
+        default="", description="Hosts, with commas, on a network of their own, where addresses need no TLS."
+    )
     postgres_bin: Path | None = Field(default=None, description="Folder with initdb and postgres; found when empty.")
     redis_memory: str = Field(
         default="64mb", pattern=r"(?i)^\d+(kb|mb|gb)$", description="Memory that the embedded Redis may keep data in."
@@ -154,7 +158,18 @@ def load_settings(**overrides: object) -> Settings:
     for file in files:
         settings._source_urls.update(_source_urls(dotenv_values(file)))
     settings._source_urls.update(_source_urls(os.environ))
+    _require_tls(settings)
     return settings
+
+
+def _require_tls(settings: Settings) -> None:
+    """Refuse every address by which passwords or rows would go over a network in plain."""
+    for field in ("warehouse_url", "airflow_database_url", "airflow_url", "spark_remote", "redis_url"):
+        if (value := getattr(settings, field)) is not None:
+            url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            require_tls(PREFIX + field.upper(), url, settings.trusted_hosts)
+    for name, secret in settings._source_urls.items():
+        require_tls(f"{PREFIX}SOURCE_{name}_URL", secret.get_secret_value(), settings.trusted_hosts)
 
 
 def _source_urls(names: Mapping[str, str | None] | Mapping[str, str]) -> dict[str, SecretStr]:

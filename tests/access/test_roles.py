@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 from tests.access.conftest import House
+from tests.conftest import PASSWORD
 from tests.publish.showroom import Showroom
 
 from tidegate.contracts import load
@@ -147,7 +148,7 @@ def test_a_deed_is_for_those_alone_who_need_it(house: House, deed: str) -> None:
 
 
 def test_nobody_else_gets_in(house: House) -> None:
-    house.administrate("CREATE ROLE stranger LOGIN PASSWORD 'tidegate-test'")
+    house.administrate(f"CREATE ROLE stranger LOGIN PASSWORD '{PASSWORD}'")
     try:
         with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
             house.connect("stranger")

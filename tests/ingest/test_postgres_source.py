@@ -17,7 +17,7 @@ from tests.contracts.command import run
 from tests.shop import Shop
 
 from tidegate import wave
-from tidegate.errors import ContractError, SourceError, UnavailableError
+from tidegate.errors import ContractError, SourceError, UnavailableError, UsageError
 from tidegate.gates.ledger import Batch
 from tidegate.publish.batches import undo
 from tidegate.settings import get_settings, load_settings
@@ -275,12 +275,12 @@ def test_a_source_that_is_down_or_refuses_us_tells_no_secret(
         ),
         (f"postgresql://{OWNER}:{SECRET}@{host}/till", SourceError, "refuses us (password authentication failed"),
         (
-            f"postgresql://ada:{SECRET}%zz@h/till",
+            f"postgresql://ada:{SECRET}%zz@localhost/till",
             ContractError,
             "TIDEGATE_SOURCE_TILL_1_URL is no address of a PostgreSQL",
         ),
-        (f"postgresql://ada:{SECRET.replace('%2F', '/')}@h/till", ContractError, "percent-encoded"),
-        (f"mysql://ada:{SECRET}@h/till", ContractError, "expected postgresql://user:password@host:port/database"),
+        (f"postgresql://ada:{SECRET.replace('%2F', '/')}@localhost/till", UsageError, "percent-encoded"),
+        (f"mysql://ada:{SECRET}@localhost/till", ContractError, "expected postgresql://user:password@host:port/database"),
     ):
         monkeypatch.setenv("TIDEGATE_SOURCE_TILL_1_URL", address)
         with pytest.raises(error) as refused:

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.conftest import OWNER, PASSWORD
 from tests.journeys import dying
 from tests.shop import Shop, orders
 
@@ -77,7 +78,7 @@ def copies(postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyP
         home = tmp_path / name
         subprocess.run(["cp", "-a", shop.settings.home, home], check=True)
         monkeypatch.setenv("TIDEGATE_HOME", str(home))
-        monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", postgres.dsn(name, "tidegate", "tidegate-test"))
+        monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", postgres.dsn(name, OWNER, PASSWORD))
         return Shop(load_settings(), shop.root)
 
     # Dropped with the server: dropping each would cost more than making it did.

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from tests.conftest import PASSWORD
 from tests.whole import CHECKOUT, Stack
 
 from tidegate.errors import StackError
@@ -219,4 +220,4 @@ def test_an_external_warehouse_is_used_and_nothing_is_started(stack: Stack, ware
     assert {service.state for service in status.services.values()} == {"external"}
     assert not (stack.home / "postgres").exists()
     assert status.warehouse_dsn is not None
-    assert ":tidegate-test@" not in str(status)
+    assert PASSWORD not in str(status)

@@ -12,9 +12,10 @@ from tests.conftest import CHECKOUT
 from tests.stack.test_cli import tidegate
 from tests.whole import Stack
 
-from tidegate.errors import TerminalError
+from tidegate.errors import TerminalError, UsageError
 from tidegate.migrate import door
 from tidegate.stack import dump, postgres_binaries
+from tidegate.stack.password import require_strong
 from tidegate.stack.postgres_databases import ensure_database, ensure_role
 from tidegate.stack.roles import ROLES
 from tidegate.stack.warehouse import reach
@@ -80,6 +81,37 @@ def test_psql_connects_as_a_role_for_a_tenant_and_a_dump_holds_the_rows_of_all(s
     stack.up()
     assert json.loads(kept.read_text())["logins"] == passwords
 
+    # New passwords for all: the old ones are taken no more, and those who come by the command notice nothing.
+    done = tidegate(stack.home, "roles", "rotate", **elsewhere)
+    names = "admin, analyst, analyst_UA, app, app_DL, app_UA, backup, migration, readonly"
+    assert done.stdout == f"new passwords, valid for 90 days: {names}\n"
+    renewed = json.loads(kept.read_text())["logins"]
+    assert not set(renewed.values()) & set(passwords.values())
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(server.dsn("warehouse", "app_UA", passwords["app_UA"]))
+    assert psql("--role", "app", "--tenant", "UA", *WHO) == "app_UA|app_UA|UA"
+    with psycopg.connect(server.dsn(), autocommit=True) as administrator:
+        valid = "SELECT rolname, (rolvaliduntil - now())::text FROM pg_roles WHERE rolvaliduntil IS NOT NULL ORDER BY 1"
+        found = dict(administrator.execute(valid).fetchall())
+        assert ", ".join(found) == names
+        assert all(left.startswith("89 days 23:") for left in found.values())
+        administrator.execute("ALTER ROLE readonly VALID UNTIL '2020-01-01'")
+    # One that has expired is renewed for who may read the file that it lies in.
+    assert psql("--role", "readonly", *WHO) == "readonly|readonly|nobody"
+    assert "no login is called 'nobody'" in tidegate(stack.home, "roles", "rotate", "nobody", **elsewhere).stderr
+    done = tidegate(tmp_path / "other", "roles", "rotate", **theirs)
+    assert "the warehouse is a server of your own (TIDEGATE_WAREHOUSE_URL)" in done.stderr
+
+
+@pytest.mark.parametrize("password", ["", "short", "a" * 40, "ab" * 10, "readonly-readonly-readonly-1"])
+def test_a_password_that_could_be_guessed_is_refused_without_repeating_it(password: str) -> None:
+    with pytest.raises(
+        UsageError, match="the password for role readonly could be guessed: expected 20 characters"
+    ) as refused:
+        require_strong("readonly", password)
+    assert not password or password not in str(refused.value)
+    require_strong("readonly", "2b7e151628aed2a6abf71589")
+
 
 @pytest.mark.parametrize(
     ("words", "said"),
@@ -101,10 +133,10 @@ def test_without_the_roles_an_ordinary_owner_is_told_whom_to_ask(stack: Stack) -
     settings = stack.up()
     server = reach(settings)
     with psycopg.connect(server.dsn(), autocommit=True) as administrator:
-        ensure_role(administrator, "somebody", "secret")
+        ensure_role(administrator, "somebody", "a-word-that-nobody-guesses")
         ensure_database(administrator, "theirs", "somebody")
         administrator.execute("ALTER ROLE analyst RENAME TO analyst_once")
-        url = server.dsn("theirs", "somebody", "secret")
+        url = server.dsn("theirs", "somebody", "a-word-that-nobody-guesses")
         with pytest.raises(
             TerminalError, match=r"no role analyst, and somebody may make none: .*migrations/roles\.sql"
         ):

@@ -80,7 +80,7 @@ def _secrets(settings: Settings) -> Iterator[str]:
                 yield password
     if settings.encryption_keys is not None:
         keys = settings.encryption_keys.get_secret_value()
-        yield from (secret for key in keys.split(",") if (secret := key.partition(":")[2].strip()))
+        yield from (encoded for key in keys.split(",") if (encoded := key.partition(":")[2].strip()))
     # Who may write into the landing area, as clients of S3 read it.
     yield from filter(None, map(os.environ.get, ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")))
 

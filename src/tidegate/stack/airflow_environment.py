@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
 from dotenv import dotenv_values
 
@@ -38,6 +38,7 @@ def airflow_environment(settings: Settings) -> dict[str, str]:
         ),
         **_section("core", _core(settings)),
         **_section("database", _database(settings)),
+        **_authority(settings),
         **_section("api", _api(settings, secrets)),
         **_section("api_auth", {"jwt_secret": secrets.airflow_jwt_secret}),
         **_section("logging", _logging(settings, home)),
@@ -101,10 +102,24 @@ def _database(settings: Settings) -> dict[str, str]:
     address = urlsplit(settings.airflow_database_url.get_secret_value())
     return ours | {
         "sql_alchemy_conn": address._replace(scheme="postgresql+psycopg2").geturl(),
-        "sql_alchemy_conn_async": address._replace(scheme="postgresql+asyncpg").geturl(),
+        "sql_alchemy_conn_async": _for_asyncpg(address),
         # `tidegate up` migrates when the version has changed; each server need not look again.
         "check_migrations": "False",
     }
+
+
+def _for_asyncpg(address: SplitResult) -> str:
+    """Return the address as asyncpg reads it: it knows libpq's modes of TLS as `ssl`, and none of libpq's other options."""
+    mode = parse_qs(address.query).get("sslmode", [])
+    query = urlencode({"ssl": mode[-1]}) if mode else ""
+    return address._replace(scheme="postgresql+asyncpg", query=query).geturl()
+
+
+def _authority(settings: Settings) -> dict[str, str]:
+    """Return the variable by which asyncpg finds the certificate of an authority of one's own."""
+    url = settings.airflow_database_url.get_secret_value() if settings.airflow_database_url else ""
+    found = parse_qs(urlsplit(url).query).get("sslrootcert", [])
+    return {"PGSSLROOTCERT": found[-1]} if found else {}
 
 
 def _api(settings: Settings, secrets: Secrets) -> dict[str, str]:

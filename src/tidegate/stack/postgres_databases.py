@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from tidegate.stack.password import require_strong
 from tidegate.stack.postgres import PostgresServer
 
 #: The contributed module that counts statements.
@@ -29,7 +30,12 @@ READS_LOGGED: Mapping[str, Mapping[str, str]] = {
 
 
 def ensure_role(connection: psycopg.Connection, role: str, password: str) -> None:
-    """Make `role` exist, an ordinary user; the server sees only its password's SCRAM verifier."""
+    """Make `role` exist, an ordinary user; the server sees only its password's SCRAM verifier.
+
+    Raises:
+        UsageError: the password could be guessed.
+    """
+    require_strong(role, password)
     exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
     verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     verb = sql.SQL("ALTER" if exists else "CREATE")

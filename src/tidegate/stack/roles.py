@@ -6,6 +6,8 @@ What a role may do is no business of this module: migrations and contracts grant
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 from psycopg import sql
@@ -20,6 +22,8 @@ from tidegate.stack.secret import LOGINS, Secrets
 ROLES = ("app", "migration", "readonly", "analyst", "admin")
 #: Those of them that read rows, and so may be bound to a tenant.
 OF_A_TENANT = ("app", "readonly", "analyst", "admin")
+#: How long a password that `rotate` sets is taken.
+LASTS = timedelta(days=90)
 _TENANT = re.compile(r"[0-9A-Za-z]{1,32}")
 
 
@@ -38,10 +42,45 @@ def credentials(settings: Settings, role: str, tenant: str | None = None) -> dic
         return {"PGUSER": login, "PGPASSWORD": ""}
     server = warehouse.reach(settings)
     password = Secrets.of_login(settings.home, login)
-    if tenant is not None:
-        with psycopg.connect(server.dsn("warehouse"), autocommit=True) as connection:
+    with psycopg.connect(server.dsn("warehouse"), autocommit=True) as connection:
+        if tenant is not None:
             bind(connection, role, tenant, password)
+        expired = "SELECT 1 FROM pg_roles WHERE rolname = %s AND rolvaliduntil < now()"
+        if connection.execute(expired, [login]).fetchone():
+            rotate(settings, [login])
+            password = Secrets.of_login(settings.home, login)
     return {"PGUSER": login, "PGPASSWORD": password}
+
+
+def rotate(settings: Settings, roles: Sequence[str] = ()) -> list[str]:
+    """Give logins of the embedded server new, generated passwords, valid for `LASTS`; return their names.
+
+    Those of `roles`, or all: roles, and logins that are bound to a tenant. Open sessions go on; the new passwords are in
+    secrets.json before the server knows them, so that a rotation that is killed is mended by the next one.
+
+    Raises:
+        UsageError: there is no such login, or the server is one of your own.
+        StackError: the embedded server does not run.
+    """
+    if "warehouse_url" in addresses.external(settings):
+        raise UsageError(
+            "the warehouse is a server of your own (TIDEGATE_WAREHOUSE_URL): its administrator sets passwords there, "
+            "with \\password and VALID UNTIL"
+        )
+    server = warehouse.reach(settings)
+    known = Secrets.load(settings.home).logins
+    if unknown := sorted(set(roles) - known.keys()):
+        raise UsageError(f"no login is called {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    chosen = sorted(roles or known)
+    fresh = Secrets.renew_logins(settings.home, chosen)
+    with psycopg.connect(server.dsn("warehouse"), autocommit=True) as connection:
+        there = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
+        chosen = [login for login in chosen if login in there]
+        for login in chosen:
+            ensure_role(connection, login, fresh[login])
+            until = sql.Literal((datetime.now(UTC) + LASTS).isoformat())
+            connection.execute(sql.SQL("ALTER ROLE {} VALID UNTIL {}").format(sql.Identifier(login), until))
+    return chosen
 
 
 def bind(connection: psycopg.Connection, role: str, tenant: str, password: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,14 @@ class Secrets:
     def save(self, home: Path) -> None:
         """Write `secrets.json` in one step."""
         write_private(home / "secrets.json", json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def renew_logins(cls, home: Path, logins: Iterable[str]) -> dict[str, str]:
+        """Generate and keep new passwords for logins; return those of all logins."""
+        found = cls.load(home)
+        fresh = replace(found, logins={**found.logins, **{login: _password() for login in logins}})
+        fresh.save(home)
+        return fresh.logins
 
     @classmethod
     def of_login(cls, home: Path, login: str) -> str:

@@ -25,6 +25,7 @@ from tidegate.settings import Settings, source_variable
 from tidegate.stores import objects
 from tidegate.stores.duckdb import identifier, literal
 from tidegate.stores.postgres import connect, without_password
+from tidegate.transport import require_tls
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -137,7 +138,9 @@ def _address(settings: Settings, source: Source) -> str:
     if private is None:
         # Without an address of ours, libpq finds the password where its user keeps it (~/.pgpass).
         host, port = source.options.get("host", "localhost"), source.options.get("port", 5432)
-        return f"postgresql://{host}:{port}/{quote(str(source.options.get('database', 'postgres')))}"
+        url = f"postgresql://{host}:{port}/{quote(str(source.options.get('database', 'postgres')))}"
+        require_tls(f"{source_variable(source.name)} is not set, and the contract", url, settings.trusted_hosts)
+        return url
     url = private.get_secret_value()
     try:
         # What libpq says of an address that it cannot read repeats a part of it, the password perhaps.
