@@ -32,10 +32,17 @@ def require_tls(variable: str, url: str, trusted: str = "") -> None:
             "add `?sslmode=verify-full` (and `&sslrootcert=…` where the authority is your own)",
         )
         found = f"sslmode={mode}" if mode else "no sslmode"
-    elif scheme in ("http", "redis", "sc"):
-        hosts = [urlsplit(url).hostname or ""]
+    elif scheme in ("http", "redis", "redis+sentinel", "sc"):
+        # Of sentinels there are several.
+        places = urlsplit(url).netloc.rpartition("@")[2].split(",")
+        hosts = [urlsplit(f"//{place}").hostname or "" for place in places]
         safe = scheme == "sc" and "use_ssl=true" in url.lower().partition(";")[2].split(";")
-        advice = {"http": "write https://", "redis": "write rediss://", "sc": "add `;use_ssl=true`"}[scheme]
+        advice = {
+            "http": "write https://",
+            "redis": "write rediss://",
+            "redis+sentinel": "write rediss+sentinel://",
+            "sc": "add `;use_ssl=true`",
+        }[scheme]
         found = f"{scheme}:// without TLS"
     else:
         return

@@ -21,7 +21,7 @@ PLAIN = [
     "postgresql://u:hush@db.example/w", "postgresql://u:hush@db.example/w?sslmode=prefer", "postgresql://u:hush@10.0.0.7:5432/w?sslmode=disable",
     "postgresql://u:hush@127.0.0.1/w?host=db.example", "postgresql://u:hush@127.0.0.1/w?hostaddr=10.0.0.7", "postgresql://u:hush@localhost,db.example:5433/w",
     "postgresql://u:hush@127.0.0.1.example/w", "postgres://u:hush@[2001:db8::1]:5432/w", "POSTGRESQL://u:hush@db.example/w", "postgresql://u:hush@localhost.example/w",
-    "http://u:hush@air.example:8080", "sc://spark.example:15002/;token=hush", "redis://:hush@r.example:6379/0",
+    "http://u:hush@air.example:8080", "sc://spark.example:15002/;token=hush", "redis://:hush@r.example:6379/0", "redis+sentinel://me:hush@127.0.0.1:1,r.example:2/main",
     "postgresql://u:hush@127.0.0.1/w?sslmode=verify-full&host=db.example&sslmode=allow",
 ]  # fmt: skip
 

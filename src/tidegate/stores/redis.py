@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from tidegate.errors import StackError, UnavailableError, UsageError, first_line
 
@@ -20,7 +20,6 @@ PREFIX = "tidegate:"
 """Of every key: the platform's user may touch no other."""
 
 _SCHEMES = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Address:
         """Read `redis[s]://user:password@host:port/0` or `redis[s]+sentinel://user:password@host:port,…/service`.
 
         Raises:
-            UsageError: it is neither, or would send its password over a network in plain text.
+            UsageError: it is neither. (Whether it needs TLS is decided where settings are read.)
         """
         parts = urlsplit(url)
         if parts.scheme not in _SCHEMES:
@@ -53,12 +52,6 @@ class Address:
             wanted = "the name of the master that the sentinels watch" if sentinels else "the number of a database"
             raise UsageError(f"TIDEGATE_REDIS_URL ends in {tail!r}, expected {wanted}")
         tls = parts.scheme.startswith("rediss")
-        open_ones = [host for host, _ in hosts if host not in _LOOPBACK]
-        if open_ones and not tls and parse_qs(parts.query).get("plaintext") != ["allowed"]:
-            raise UsageError(
-                f"TIDEGATE_REDIS_URL would send its password to {open_ones[0]} in plain text: use rediss:// or, in a "
-                "network that nobody else is on, add ?plaintext=allowed"
-            )
         database = int(tail or 0) if not sentinels else 0
         return cls(
             hosts, unquote(username) or None, unquote(password) or None, database, tls, tail if sentinels else None
