@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     warehouse_url: SecretStr | None = Field(
         default=None, description="postgresql:// address of the warehouse; set it to use your own server."
     )
+    pool_url: SecretStr | None = Field(
+        default=None, description="postgresql:// address of the warehouse for applications, behind a pool."
+    )
+    replica_url: SecretStr | None = Field(
+        default=None, description="postgresql:// address of a copy of the warehouse that is read only."
+    )
     airflow_database_url: SecretStr | None = Field(
         default=None, description="postgresql:// address of Airflow's metadata database."
     )
@@ -85,6 +91,9 @@ class Settings(BaseSettings):
     postgres_bin: Path | None = Field(default=None, description="Folder with initdb and postgres; found when empty.")
     redis_memory: str = Field(
         default="64mb", pattern=r"(?i)^\d+(kb|mb|gb)$", description="Memory that the embedded Redis may keep data in."
+    )
+    replica_synchronous: bool = Field(
+        default=False, description="Whether a commit waits until the replica has it on disk."
     )
     airflow_parallelism: int = Field(default=4, ge=1, description="Tasks that run at once.")
     duckdb_memory: str = Field(default="512MB", description="Memory that parsing one batch may use before it spills.")
@@ -164,7 +173,8 @@ def load_settings(**overrides: object) -> Settings:
 
 def _require_tls(settings: Settings) -> None:
     """Refuse every address by which passwords or rows would go over a network in plain."""
-    for field in ("warehouse_url", "airflow_database_url", "airflow_url", "spark_remote", "redis_url"):
+    places = ("warehouse_url", "pool_url", "replica_url", "airflow_database_url", "airflow_url", "spark_remote", "redis_url")
+    for field in places:
         if (value := getattr(settings, field)) is not None:
             url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
             require_tls(PREFIX + field.upper(), url, settings.trusted_hosts)

@@ -11,6 +11,7 @@ from tests.whole import CHECKOUT, Stack
 
 SERVICES = [
     "postgres",
+    "pgbouncer",
     "airflow-api-server",
     "airflow-scheduler",
     "airflow-dag-processor",

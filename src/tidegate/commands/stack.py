@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    more: Annotated[list[str] | None, typer.Option("--with", help="A server besides: redis. Remembered.")] = None,
+    more: Annotated[
+        list[str] | None, typer.Option("--with", help="A server besides: redis, or replica. Remembered.")
+    ] = None,
     less: Annotated[list[str] | None, typer.Option("--without", help="One that is no longer wanted.")] = None,
 ) -> None:
     """Start what does not run yet and mend what is broken; safe to repeat."""
@@ -54,6 +56,9 @@ def status(as_json: bool = typer.Option(False, "--json", help="For programs: one
         typer.echo(f"{name:22}{service.state:10}{pid:14}{service.version or '':10}{service.address or ''}".rstrip())
     typer.echo(f"warehouse: {found.warehouse_dsn or 'none yet, run `tidegate up`'}")
     typer.echo(f"audit: {found.audit}")
+    for name, address in (("pooled", found.pool_dsn), ("replica", found.replica_dsn)):
+        if address:
+            typer.echo(f"{name}: {address}")
 
 
 def logs(
@@ -64,12 +69,11 @@ def logs(
     """Print the end of a server's log."""
     from tidegate.errors import StackError
     from tidegate.settings import get_settings
-    from tidegate.stack.home import Home
-    from tidegate.stack.status import SERVICES
+    from tidegate.stack.status import SERVICES, log_of
 
     if service not in SERVICES:
         raise typer.BadParameter(f"no service is called {service!r}; there are: {', '.join(SERVICES)}.")
-    log = Home(get_settings().home).logs / f"{service}.log"
+    log = log_of(get_settings(), service)
     if not log.exists():
         raise StackError(f"{service} has no log yet at {log}: run `tidegate up` first.")
     with log.open(errors="replace") as file:
@@ -84,12 +88,18 @@ def psql(
     arguments: Annotated[list[str] | None, typer.Argument(help="Words for psql, after `--`.")] = None,
     role: str = typer.Option(None, "--role", help="As app, migration, readonly, analyst or admin; else as the owner."),
     tenant: str = typer.Option(None, "--tenant", help="The tenant (a carrier's code) whose rows that role is to see."),
+    pooled: bool = typer.Option(False, "--pooled", help="Through the pool, as applications do."),
+    replica: bool = typer.Option(False, "--replica", help="At the replica, which is read only."),
 ) -> None:
     """Open psql on the warehouse."""
+    from tidegate.errors import UsageError
     from tidegate.settings import get_settings
     from tidegate.stack import shell
 
-    shell.psql(get_settings(), arguments or [], role, tenant)
+    if pooled and replica:
+        raise UsageError("--pooled and --replica exclude each other: found both, expected one")
+    place: shell.Place = "pool" if pooled else "replica" if replica else "primary"
+    shell.psql(get_settings(), arguments or [], role, tenant, place)
 
 
 def env() -> None:

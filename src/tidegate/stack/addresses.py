@@ -12,7 +12,7 @@ from tidegate.settings import PREFIX, Settings
 from tidegate.stack.home import write_private
 
 KNOBS = (
-    "warehouse_url", "airflow_database_url", "airflow_url", "airflow_password", "spark_remote", "encryption_keys",
+    "warehouse_url", "pool_url", "replica_url", "airflow_database_url", "airflow_url", "airflow_password", "spark_remote", "encryption_keys",
     "redis_url"
 )  # fmt: skip
 

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from tidegate.errors import StackError, UsageError
 from tidegate.migrate import door
 from tidegate.settings import Settings
-from tidegate.stack import addresses, airflow, manifest, port, redis, sail, warehouse
+from tidegate.stack import addresses, airflow, manifest, pool, port, redis, replica, sail, warehouse
 from tidegate.stack.airflow_environment import airflow_environment, passwords, passwords_file
+from tidegate.stack.failover import Failover
 from tidegate.stack.home import Home, Say, write_private
 from tidegate.stack.port import LOOPBACK
 from tidegate.stack.postgres import PostgresServer
@@ -21,7 +22,7 @@ from tidegate.stack.secret import Secrets
 from tidegate.stack.supervisor import Supervisor
 
 SAIL, API = "sail", "airflow-api-server"
-OPTIONS = (redis.NAME,)
+OPTIONS = (redis.NAME, replica.NAME)
 """Servers that run only where somebody asks for them (`tidegate up --with NAME`)."""
 BASE_PORTS = {API: 8080, SAIL: 15002}
 PATIENCE = 120
@@ -72,12 +73,14 @@ def up(settings: Settings, say: Say, *, more: Iterable[str] = (), less: Iterable
         ours: dict[str, str] = {}
         _choose(supervisor, more, less)
         if here.postgres:
+            replica.loosen(settings)
             server = warehouse.start(settings, supervisor)
             secrets = Secrets.load(settings.home)
             if here.warehouse:
                 ours["warehouse_url"] = server.dsn("warehouse", "tidegate", secrets.warehouse_password)
                 if "encryption_keys" not in addresses.external(settings):
                     ours["encryption_keys"] = secrets.encryption_keys
+                ours |= _beside_the_warehouse(settings, supervisor, server)
             if here.airflow_database:
                 ours["airflow_database_url"] = server.dsn("airflow", "airflow", secrets.airflow_database_password)
         if here.airflow:
@@ -90,6 +93,7 @@ def up(settings: Settings, say: Say, *, more: Iterable[str] = (), less: Iterable
             # An address that the last `up` wrote is no longer good where none is wanted now.
             settings = settings.model_copy(update={"redis_url": None})
         ours |= _provide_redis(settings, supervisor, here)
+        settings = _without_what_is_gone(settings, ours)
         # Before Airflow starts: its tasks read their addresses there.
         addresses.write(settings.home, ours)
         settings = addresses.fill(settings, ours)
@@ -112,6 +116,39 @@ def _make_tables(settings: Settings, ours: PostgresServer | None) -> None:
         ensure_ddl_is_recorded(ours, settings.project, "warehouse")
 
 
+def fail_over(settings: Settings, say: Say) -> Failover:
+    """Make the replica the primary, have the old primary follow it, and bring everybody else to the new address.
+
+    Raises:
+        UsageError: there is to be no replica.
+        StackError: it does not run, or was not promoted; `up` brings the old primary back then.
+    """
+    home = Home(settings.home)
+    with home.lock(say):
+        done = replica.fail_over(settings, Supervisor(home, say))
+    up(settings, say)
+    return done
+
+
+def _beside_the_warehouse(settings: Settings, supervisor: Supervisor, server: PostgresServer) -> dict[str, str]:
+    """Start the replica that is wanted, and the pool; return their addresses."""
+    logins, found = Secrets.load(settings.home).logins, {}
+    copy = replica.start(settings, supervisor, server)
+    if copy is not None:
+        found["replica_url"] = copy.dsn(pool.DATABASE, "readonly", logins["readonly"])
+    before = pool.start(settings, supervisor, server)
+    if before is not None:
+        found["pool_url"] = before.dsn(pool.DATABASE, "app", logins["app"])
+    theirs = addresses.external(settings)
+    return {knob: address for knob, address in found.items() if knob not in theirs}
+
+
+def _without_what_is_gone(settings: Settings, ours: dict[str, str]) -> Settings:
+    """Return the settings without the addresses that an earlier `up` wrote, of a pool or a replica that is no more."""
+    gone = {"pool_url", "replica_url"} - set(ours) - addresses.external(settings)
+    return settings.model_copy(update=dict.fromkeys(gone))
+
+
 def down(settings: Settings, say: Say) -> None:
     """Stop what this checkout has started, in reverse order; data, ports and passwords stay."""
     home = Home(settings.home)
@@ -122,7 +159,10 @@ def down(settings: Settings, say: Say) -> None:
         supervisor.stop(["airflow-scheduler"])
         supervisor.stop([API, SAIL], patience=5)
         redis.stop(settings, supervisor)
+        pool.stop(settings, supervisor)
+        # First the primary: as it ends, it hands the last of its WAL to the replica.
         warehouse.stop(settings, supervisor)
+        replica.stop(settings, supervisor)
 
 
 def _choose(supervisor: Supervisor, more: Iterable[str], less: Iterable[str]) -> None:
@@ -131,7 +171,10 @@ def _choose(supervisor: Supervisor, more: Iterable[str], less: Iterable[str]) ->
     if unknown:
         raise UsageError(f"no server is called {unknown[0]!r}; those to choose from are: {', '.join(OPTIONS)}")
     wanted = {*supervisor.memory.wanted, *more} - set(less)
-    supervisor.memory.wanted = sorted(wanted)
+    # That there is a replica stands beside the decision which of the two is the primary.
+    if replica.NAME in {*more, *less}:
+        replica.want(supervisor.home.path, replica.NAME in wanted)
+    supervisor.memory.wanted = sorted(wanted - {replica.NAME})
     supervisor.memory.save()
 
 

@@ -48,6 +48,8 @@ TUNING: Mapping[str, str] = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
+    # What a slot keeps back for a replica that is gone must not fill the disk: beyond this the replica is made anew.
+    "max_slot_wal_keep_size": "4GB",
     # A statement's text may hold a password or a person's data: only its error goes to the log.
     "log_min_error_statement": "panic",
 }
@@ -107,7 +109,7 @@ class PostgresServer:
             for path in (making, secret):
                 shutil.chown(path, self.user)
         try:
-            self._run(
+            self.run(
                 "initdb",
                 f"--pgdata={cluster}",
                 f"--username={SUPERUSER}",
@@ -124,6 +126,22 @@ class PostgresServer:
             conf.write("include 'tidegate.conf'  # written anew at each start\n")
         cluster.rename(self.directory)
         making.rmdir()
+
+    @property
+    def standby_mark(self) -> Path:
+        """The file that keeps PostgreSQL from ever accepting writes here, until it is promoted."""
+        return self.directory / "standby.signal"
+
+    def mark_standby(self) -> None:
+        """Make the directory a standby's, on disk before this returns; takes effect at the next start."""
+        self.standby_mark.touch()
+        if self.user:
+            shutil.chown(self.standby_mark, self.user)
+        folder = os.open(self.directory, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def configure(self) -> None:
         """Write `tidegate.conf` and who may come in; takes effect at the next start."""
@@ -161,11 +179,7 @@ class PostgresServer:
         file = self.directory / "postmaster.pid"
         if not file.exists() or self.running():
             return None
-        orphans = [p for p in psutil.process_iter() if self._works_here(p)]
-        _, alive = psutil.wait_procs(orphans, timeout=5)
-        for orphan in alive:
-            orphan.send_signal(signal.SIGQUIT)
-        psutil.wait_procs(alive, timeout=5)
+        self.end_orphans()
         return file.rename(self.directory / "postmaster.pid.stale")
 
     def start(self, patience: float = 60) -> Process:
@@ -196,6 +210,13 @@ class PostgresServer:
             time.sleep(0.02)
         return process
 
+    def reload(self) -> None:
+        """Write the configuration and have the running server take over what needs no restart."""
+        process = self.running()
+        self.configure()
+        if process:
+            process.ask_to_end(signal.SIGHUP)
+
     def takes_password(self) -> bool:
         """Return whether the running server knows the superuser by this password."""
         import psycopg
@@ -210,13 +231,21 @@ class PostgresServer:
 
     def reset_password(self) -> None:
         """Set the superuser's password in the stopped server's directory, where no old one is asked for."""
-        self._run("postgres", "--single", "-D", str(self.directory), "postgres", said=self._password_statement())
+        self.run("postgres", "--single", "-D", str(self.directory), "postgres", said=self._password_statement())
 
     def stop(self, patience: float = 30) -> None:
         """Disconnect clients, write a checkpoint, end; only the server of this directory is touched."""
         process = self.running()
         if process:
             process.stop(gently=signal.SIGINT, patience=patience)
+
+    def end_orphans(self) -> None:
+        """End what a killed server has left behind: its children hold its shared memory, and write, for a moment."""
+        orphans = [p for p in psutil.process_iter() if self._works_here(p)]
+        _, alive = psutil.wait_procs(orphans, timeout=5)
+        for orphan in alive:
+            orphan.send_signal(signal.SIGQUIT)
+        psutil.wait_procs(alive, timeout=5)
 
     def dsn(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
         """Return the `postgresql://` address of a database, password included."""
@@ -240,15 +269,18 @@ class PostgresServer:
         quoted = self.password.replace("'", "''")
         return f"ALTER ROLE {SUPERUSER} PASSWORD '{quoted}'\n"
 
-    def _run(self, program: str, *arguments: str, said: str = "") -> None:
+    def run(self, program: str, *arguments: str, said: str = "", environment: Mapping[str, str] | None = None) -> str:
+        """Run one of PostgreSQL's programs as the server's user, which owns the data; return what it printed.
+
+        Raises StackError with its words when it fails.
+        """
         command = [str(self.programs().folder / program), *arguments]
-        environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
         done = subprocess.run(
             command,
             user=self.user,
             extra_groups=[] if self.user else None,
             cwd="/",
-            env=environment,
+            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", **(environment or {})},
             input=said,
             capture_output=True,
             text=True,
@@ -259,6 +291,7 @@ class PostgresServer:
                 f"`{program}` ended with status {done.returncode}: {done.stderr.strip()}. "
                 "Mend what it says and run `tidegate up` again."
             )
+        return done.stdout
 
 
 def _quoted(value: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from tidegate.stack import scram
 from tidegate.stack.password import require_strong
 from tidegate.stack.postgres import PostgresServer
 
@@ -29,21 +30,32 @@ READS_LOGGED: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def ensure_role(connection: psycopg.Connection, role: str, password: str) -> None:
+def ensure_role(
+    connection: psycopg.Connection, role: str, password: str, *, attributes: str = "NOSUPERUSER NOCREATEDB NOCREATEROLE"
+) -> None:
     """Make `role` exist, an ordinary user; the server sees only its password's SCRAM verifier.
+
+    A verifier that fits stays: who has logged in by it (a pool does, for its clients) can do so again.
 
     Raises:
         UsageError: the password could be guessed.
     """
     require_strong(role, password)
     exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
-    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    verb = sql.SQL("ALTER" if exists else "CREATE")
-    connection.execute(
-        sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {}").format(
-            verb, sql.Identifier(role), sql.Literal(verifier)
-        )
-    )
+    verb, words = sql.SQL("ALTER" if exists else "CREATE"), sql.SQL(attributes)
+    secret: sql.Composable = sql.SQL("")
+    if not exists or not scram.matches(_kept(connection, role), password):
+        verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+        secret = sql.SQL(" PASSWORD {}").format(sql.Literal(verifier))
+    connection.execute(sql.SQL("{} ROLE {} LOGIN {}{}").format(verb, sql.Identifier(role), words, secret))
+
+
+def _kept(connection: psycopg.Connection, role: str) -> str | None:
+    """Return the verifier that the server has; None where it shows none."""
+    if connection.info.parameter_status("is_superuser") != "on":
+        return None
+    row = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", [role]).fetchone()
+    return row[0] if row else None
 
 
 def ensure_roles(

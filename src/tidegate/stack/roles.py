@@ -14,7 +14,7 @@ from psycopg import sql
 
 from tidegate.errors import UsageError
 from tidegate.settings import Settings
-from tidegate.stack import addresses, warehouse
+from tidegate.stack import addresses, pool, warehouse
 from tidegate.stack.postgres_databases import ensure_role
 from tidegate.stack.secret import LOGINS, Secrets
 
@@ -49,6 +49,8 @@ def credentials(settings: Settings, role: str, tenant: str | None = None) -> dic
         if connection.execute(expired, [login]).fetchone():
             rotate(settings, [login])
             password = Secrets.of_login(settings.home, login)
+    if tenant is not None:
+        pool.learn(settings, server)
     return {"PGUSER": login, "PGPASSWORD": password}
 
 
@@ -80,6 +82,7 @@ def rotate(settings: Settings, roles: Sequence[str] = ()) -> list[str]:
             ensure_role(connection, login, fresh[login])
             until = sql.Literal((datetime.now(UTC) + LASTS).isoformat())
             connection.execute(sql.SQL("ALTER ROLE {} VALID UNTIL {}").format(sql.Identifier(login), until))
+    pool.learn(settings, server)
     return chosen
 
 

@@ -42,6 +42,9 @@ class Secrets:
     """Of the embedded warehouse's confidential columns, the one that seals first; lost, they are lost."""
     redis_password: str = field(default_factory=_password, repr=False)
     redis_keeper_password: str = field(default_factory=_password, repr=False)
+    pool_password: str = field(default_factory=_password, repr=False)
+    """Of the pool's console."""
+    replication_password: str = field(default_factory=_password, repr=False)
     logins: dict[str, str] = field(default_factory=lambda: {role: _password() for role in LOGINS}, repr=False)
     """Password of each role, and of each login that is bound to a tenant."""
 

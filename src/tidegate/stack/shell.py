@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
+from urllib.parse import urlsplit
 
-from tidegate.errors import UsageError
+from tidegate.errors import StackError, UsageError
 from tidegate.settings import Settings
 from tidegate.stack import postgres_binaries, roles
 from tidegate.stack.airflow_environment import airflow_environment
 from tidegate.stores.postgres import libpq_environment
 from tidegate.stores.redis import Address
+
+Place = Literal["primary", "pool", "replica"]
 
 
 def shell_environment(settings: Settings) -> dict[str, str]:
@@ -21,24 +25,51 @@ def shell_environment(settings: Settings) -> dict[str, str]:
         found["REDIS_URL"] = url = settings.redis_url.get_secret_value()
         # So that redis-cli need not be told it in its arguments.
         found["REDISCLI_AUTH"] = Address.of(url).password or ""
+    for name, address in (("TIDEGATE_POOL_URL", settings.pool_url), ("TIDEGATE_REPLICA_URL", settings.replica_url)):
+        if address is not None:
+            found[name] = address.get_secret_value()
     if settings.spark_remote is not None:
         found["SPARK_REMOTE"] = settings.spark_remote
     return found
 
 
-def psql(settings: Settings, arguments: list[str], role: str | None = None, tenant: str | None = None) -> None:
+def psql(
+    settings: Settings,
+    arguments: list[str],
+    role: str | None = None,
+    tenant: str | None = None,
+    place: Place = "primary",
+) -> None:
     """Become psql, connected to the warehouse as its owner or as a role, for one tenant if it is named; does not return.
+
+    `place` is where: directly, through the pool, or at the replica.
 
     Raises:
         UsageError: there is no such role, or it reads no rows of tenants.
+        StackError: there is no pool, or no replica.
     """
     environment = {**os.environ, **libpq_environment(settings)}
     if role is not None:
         environment |= roles.credentials(settings, role, tenant)
     elif tenant is not None:
         raise UsageError("--tenant goes with --role: the owner of the tables sees no tenant's rows")
+    if place != "primary":
+        environment |= _elsewhere(settings, place)
     if not environment.get("PGPASSWORD"):
         # An empty one would be sent; without it, psql looks into ~/.pgpass or asks.
         environment.pop("PGPASSWORD", None)
     program = postgres_binaries.client("psql", settings.postgres_bin)
     os.execve(program, [str(program), *arguments], environment)  # noqa: S606 no shell is meant
+
+
+def _elsewhere(settings: Settings, place: Place) -> dict[str, str]:
+    """Return host and port of the pool or the replica; who connects there is said by other variables."""
+    address = settings.pool_url if place == "pool" else settings.replica_url
+    if address is None:
+        remedy = {
+            "pool": "install PgBouncer and run `tidegate up`, or set TIDEGATE_POOL_URL",
+            "replica": "`tidegate up --with replica` makes one, or set TIDEGATE_REPLICA_URL",
+        }
+        raise StackError(f"there is no {place}: {remedy[place]}")
+    parts = urlsplit(address.get_secret_value())
+    return {"PGHOST": parts.hostname or "", "PGPORT": str(parts.port or 5432)}

@@ -13,7 +13,8 @@ import psycopg
 
 from tidegate.errors import StackError
 from tidegate.settings import Settings
-from tidegate.stack import addresses, postgres_binaries, wal_archive
+from tidegate.stack import addresses, postgres_binaries, standby, wal_archive
+from tidegate.stack.cluster import SECOND, Cluster
 from tidegate.stack.home import Home
 from tidegate.stack.port import LOOPBACK, is_free
 from tidegate.stack.postgres import TUNING, PostgresServer
@@ -36,10 +37,19 @@ OWNER = "tidegate"
 
 def server_of(settings: Settings) -> PostgresServer:
     """Return the server of this checkout, started or not; nothing is made or asked yet."""
-    home = Home(settings.home)
+    return _server_in(settings, Cluster.load(settings.home).primary)
+
+
+def twin_of(settings: Settings) -> PostgresServer:
+    """Return the server in the other folder: the replica, or what is to become one."""
+    return _server_in(settings, Cluster.load(settings.home).standby)
+
+
+def _server_in(settings: Settings, folder: str) -> PostgresServer:
     return PostgresServer(
-        (settings.home / NAME).resolve(), "", home.logs / f"{NAME}.log", programs_in=settings.postgres_bin
-    )
+        (settings.home / folder).resolve(), "", Home(settings.home).logs / f"{folder}.log",
+        programs_in=settings.postgres_bin,
+    )  # fmt: skip
 
 
 def archive_of(settings: Settings) -> Path:
@@ -77,16 +87,14 @@ def mine(settings: Settings) -> PostgresServer:
 
 def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
     """Make the server run with both databases and return it; what is broken is mended, and said."""
-    _make_places(settings, supervisor)
+    make_places(settings, supervisor)
     server = server_of(settings)
     server.password = Secrets.load(settings.home).postgres_password
     _set_aside_unfinished(server, supervisor)
     if not server.is_made():
         server.make()
         supervisor.say(f"{NAME}: data directory made")
-    server.settings = wal_archive.prepare(server, archive_of(settings))
-    server.settings = {**server.settings, **modules(server)}
-    configuration = hashlib.sha256(repr(sorted({**TUNING, **server.settings}.items())).encode()).hexdigest()[:16]
+    configuration = configure(settings, server)
     running = server.running()
     remembered = supervisor.memory.processes.get(NAME)
     if running and remembered and (remembered.pid, remembered.configuration) == (running.pid, configuration):
@@ -107,6 +115,12 @@ def start(settings: Settings, supervisor: Supervisor) -> PostgresServer:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         ensure_roles(connection, settings.project, OWNER, Secrets.load(settings.home).logins)
     return server
+
+
+def configure(settings: Settings, server: PostgresServer) -> str:
+    """Give a made server of this checkout its settings; return their fingerprint, the same for primary and replica."""
+    server.settings = {**wal_archive.prepare(server, archive_of(settings)), **modules(server)}
+    return hashlib.sha256(repr(sorted({**TUNING, **server.settings}.items())).encode()).hexdigest()[:16]
 
 
 def stop(settings: Settings, supervisor: Supervisor) -> None:
@@ -149,6 +163,10 @@ def _start(server: PostgresServer, configuration: str, supervisor: Supervisor) -
             if attempt == 3 or is_free(server.port):
                 raise
     supervisor.remember(NAME, process, configuration)
+    if server.standby_mark.exists():
+        # A failover was cut short. The decision stands which of the two is the primary, and it begins a timeline.
+        standby.promote(server)
+        notes.append("an interrupted failover was ended")
     notes.append(f"started on {LOOPBACK}:{server.port} (pid {process.pid})")
     supervisor.say(f"{NAME}: {', '.join(notes)}")
 
@@ -172,14 +190,15 @@ def place_of(settings: Settings, name: str) -> Path:
     return SYSTEM_FOLDER / f"{settings.project.name}-{key}" / name
 
 
-def _make_places(settings: Settings, supervisor: Supervisor) -> None:
+def make_places(settings: Settings, supervisor: Supervisor) -> None:
     """Where PostgreSQL's user cannot enter root's checkout, keep data and WAL where it can and link there."""
     user = postgres_binaries.account()
     backups = settings.home / "backups"
     # Dumps inside are files of mode 0600: the folder may be passed through, never listed.
     backups.mkdir(exist_ok=True)
     backups.chmod(0o711 if user else 0o700)
-    for place in (settings.home / NAME, backups / WAL):
+    second = [settings.home / SECOND] if Cluster.load(settings.home).replica else []
+    for place in (settings.home / NAME, *second, backups / WAL):
         target = place_of(settings, place.name)
         blocked = target.parent != settings.home
         if place.is_symlink() and place.readlink() == target:
