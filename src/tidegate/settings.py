@@ -173,7 +173,15 @@ def load_settings(**overrides: object) -> Settings:
 
 def _require_tls(settings: Settings) -> None:
     """Refuse every address by which passwords or rows would go over a network in plain."""
-    places = ("warehouse_url", "pool_url", "replica_url", "airflow_database_url", "airflow_url", "spark_remote", "redis_url")
+    places = (
+        "warehouse_url",
+        "pool_url",
+        "replica_url",
+        "airflow_database_url",
+        "airflow_url",
+        "spark_remote",
+        "redis_url",
+    )
     for field in places:
         if (value := getattr(settings, field)) is not None:
             url = value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tidegate.errors import HeldError
 from tidegate.gates.verdict import Verdict
+from tidegate.observe.database import Finding
 
 #: Slack cuts a message at 4,000 characters.
 _LONGEST = 3000
@@ -36,6 +37,12 @@ def stale(verdicts: Mapping[str, Verdict]) -> str:
         f"STALE: {told}. What is published stays as it is. Ask the owner for the delivery, "
         "then `tidegate ingest DATASET` or trigger its DAG."
     )
+
+
+def database(troubles: Sequence[Finding]) -> str:
+    """Tell what is the matter with the database, and what to do about each."""
+    told = "; ".join(f"{trouble.name}: {trouble.told}. {trouble.advice}" for trouble in troubles)
+    return _clip(f"DATABASE: {told}. `tidegate database check` looks again.")
 
 
 def _clip(text: str) -> str:
