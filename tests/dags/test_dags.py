@@ -103,6 +103,7 @@ def test_every_contract_and_every_transform_is_a_dag(dags: dict[str, dict[str, A
         "upkeep_backup",
         "upkeep_database",
         "upkeep_restore_drill",
+        "upkeep_partitions",
     }
 
 

@@ -45,7 +45,7 @@ def judge(settings: Settings, contract: Contract, batch_id: str) -> Batch:
             folder = evidence_folder(settings.home, batch.dataset, batch.batch_id)
             verdicts, evidence = judge_table(settings, "staging", batch.table, suites, folder)
             if contract.key and contract.partitioning and exists(connection, contract.schema, contract.table):
-                keys, files = _published_keys(connection, contract, batch, folder)
+                keys, files = published_keys(connection, contract, batch, folder)
                 verdicts += keys
                 evidence += files
             ledger.record_verdicts(connection, batch_id, batch.dataset, batch.partition, verdicts, evidence)
@@ -73,7 +73,7 @@ def _require_legible(contract: Contract, suite: Suite) -> None:
             )
 
 
-def _published_keys(
+def published_keys(
     connection: Connection, contract: Contract, batch: Batch, folder: Path
 ) -> tuple[list[Verdict], list[Evidence]]:
     """Judge that no key of the batch is published in another partition already, whichever tenant it belongs to."""

@@ -11,9 +11,9 @@ from tidegate.gates.verdict import Decision
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect
 
-#: What counts now: a batch or build that was replaced, taken back or turned down is history.
+#: What counts now: a batch or build that was replaced, taken back, turned down or archived is history.
 CURRENT = """
-    SELECT batch_id AS subject FROM ops.batch WHERE state NOT IN ('superseded', 'undone', 'rejected')
+    SELECT batch_id AS subject FROM ops.batch WHERE state NOT IN ('superseded', 'undone', 'rejected', 'archived')
     UNION ALL
     SELECT build_id FROM ops.marts_build WHERE state = 'published'
     UNION ALL

@@ -42,7 +42,7 @@ def publish(settings: Settings, contract: Contract, batch_id: str) -> Batch:
         _require_publishable(connection, batch)
         connection.commit()
         with ledger.timed(settings, batch_id, "publish") as timing:
-            published = _patiently(lambda: _swap_in(mine, contract, batch))
+            published = patiently(lambda: _swap_in(mine, contract, batch))
             timing.rows = batch.accepted_count
         log.info("batch published", dataset=batch.dataset, batch_id=batch_id, partition=batch.partition)
         return published
@@ -61,6 +61,11 @@ def _require_publishable(connection: Connection, batch: Batch) -> None:
         case "rejected":
             raise HeldError(
                 f"batch {batch.batch_id} was rejected; deliver a corrected {batch.dataset} {batch.partition}"
+            )
+        case "archived":
+            raise SourceError(
+                f"batch {batch.batch_id} of {batch.dataset} {batch.partition} was published once and is archived: delivering it "
+                f"again does not bring it back; `tidegate partition restore {batch.dataset} {batch.partition} --why …` does"
             )
         case "superseded" | "undone":
             raise SourceError(
@@ -86,7 +91,7 @@ def _first_refused(connection: Connection, batch: Batch) -> str:
     )
 
 
-def _patiently[Result](action: Callable[[], Result]) -> Result:
+def patiently[Result](action: Callable[[], Result]) -> Result:
     """Try again while readers hold the table, giving way to them in between."""
     for attempt in range(1, _ATTEMPTS):
         try:
@@ -99,12 +104,13 @@ def _patiently[Result](action: Callable[[], Result]) -> Result:
 def _swap_in(mine: Claim, contract: Contract, batch: Batch) -> Batch:
     connection = mine.connection
     with impatient(connection):
-        _take_turns(connection, batch)
+        take_turns(connection, batch)
         evolve.ensure(connection, contract)
         before = ledger.published_batch(connection, batch.dataset, batch.partition)
         if before is not None:
-            _detach(connection, contract, before, "superseded")
-        _attach(connection, contract, batch, "staging")
+            detach(connection, contract, before)
+            archive.retire(connection, before, "superseded")
+        attach(connection, contract, batch, "staging")
         ledger.set_state(
             connection,
             batch.batch_id,
@@ -119,12 +125,13 @@ def _swap_in(mine: Claim, contract: Contract, batch: Batch) -> Batch:
     return ledger.get_batch(connection, batch.batch_id)
 
 
-def _take_turns(connection: Connection, batch: Batch) -> None:
+def take_turns(connection: Connection, batch: Batch) -> None:
     """Let one transaction at a time change what is published of a partition: two batches of it may come at once."""
     take_turn(connection, f"partition {batch.dataset} {batch.partition}")
 
 
-def _attach(connection: Connection, contract: Contract, batch: Batch, schema: str) -> None:
+def attach(connection: Connection, contract: Contract, batch: Batch, schema: str) -> None:
+    """Make a batch's table, which stands in `schema`, a partition of the published one, brought to its layout."""
     # The published table may have evolved since the batch was staged or archived.
     evolve.adapt(connection, contract, schema, batch.table)
     # Attached first and moved after: ATTACH does not care where the table stands.
@@ -140,13 +147,13 @@ def _attach(connection: Connection, contract: Contract, batch: Batch, schema: st
     connection.execute(sql.SQL("ALTER TABLE {} RESET (autovacuum_enabled)").format(table(contract.schema, batch.table)))
 
 
-def _detach(connection: Connection, contract: Contract, batch: Batch, state: Literal["superseded", "undone"]) -> None:
+def detach(connection: Connection, contract: Contract, batch: Batch) -> None:
+    """Take a batch's table out of the published one; it stays where it stands, and no reader of that sees it."""
     connection.execute(
         sql.SQL("ALTER TABLE {} DETACH PARTITION {}").format(
             table(contract.schema, contract.table), table(contract.schema, batch.table)
         )
     )
-    archive.retire(connection, batch, state)
 
 
 def undo(settings: Settings, contract: Contract, batch_id: str, *, by: str, why: str) -> Batch | None:
@@ -160,7 +167,7 @@ def undo(settings: Settings, contract: Contract, batch_id: str, *, by: str, why:
         batch = ledger.get_batch(connection, batch_id)
         _require_published(batch)
         connection.commit()
-        return _patiently(lambda: _swap_back(mine, contract, batch, by, why))
+        return patiently(lambda: _swap_back(mine, contract, batch, by, why))
 
 
 def _require_published(batch: Batch) -> None:
@@ -171,12 +178,13 @@ def _require_published(batch: Batch) -> None:
 def _swap_back(mine: Claim, contract: Contract, batch: Batch, by: str, why: str) -> Batch | None:
     connection = mine.connection
     with impatient(connection):
-        _take_turns(connection, batch)
+        take_turns(connection, batch)
         _require_published(ledger.get_batch(connection, batch.batch_id))
-        _detach(connection, contract, batch, "undone")
+        detach(connection, contract, batch)
+        archive.retire(connection, batch, "undone")
         before = ledger.find_batch(connection, batch.previous_batch_id) if batch.previous_batch_id else None
         if before is not None:
-            _attach(connection, contract, before, archive.ARCHIVE)
+            attach(connection, contract, before, archive.ARCHIVE)
             ledger.set_state(connection, before.batch_id, "published")
         ledger.record_decision(connection, batch.batch_id, "undo", by, why)
         if access.is_watched(contract):

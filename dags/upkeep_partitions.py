@@ -1,0 +1,73 @@
+"""Airflow DAG `upkeep_partitions`: partitions that have outlived their contract's retention are kept as Parquet alone.
+
+## Retention
+Every day, for each dataset that is delivered by year, month or day: a partition goes when its contract's `retention` is
+over, counted from the end of its interval, or from the day on which it was first published, where that was later. Its
+landed file is read back and held against the published rows, every one of them; only then the table is taken away, in
+one transaction. The rows are no longer in `raw`, and what is derived from them is made anew without them.
+
+`tidegate partition list` shows until when each is kept, `tidegate partition archive --dry-run --on 2031-01-01` what would
+go on a day. `tidegate partition restore flights 2013-03 --why …` brings one back, for 30 days at least.
+
+### When it fails
+- A *transient* trouble (somebody reads the table for long, a server away) is tried again, four times, ever more
+  patiently; where other partitions of the dataset could go, tomorrow.
+- `archive_<dataset>` failed with *is not archived*: the landed file does not hold the rows that are published, and they
+  stay. Its log names the file and both counts; `tidegate batch show BATCH` has the evidence. Find out who changed what.
+- It says that a file *cannot be read back*: bring it back from a copy of the landing area. Nothing was changed.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from airflow.sdk import CronTriggerTimetable, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+from dags.wiring.policy import policy
+from dags.wiring.schedule import asset_of
+from dags.wiring.task import at_work
+
+from tidegate.contracts import Contract, load, load_all
+from tidegate.settings import get_settings
+
+
+@dag(
+    dag_id="upkeep_partitions",
+    description="What has outlived its retention is kept as Parquet alone",
+    schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC"),
+    doc_md=__doc__,
+    tags=["upkeep", "retention"],
+    max_active_runs=1,
+    **policy("analytics"),
+)
+def upkeep_partitions() -> None:
+    """One task a dataset: they wait for different readers."""
+    for contract in load_all(get_settings()):
+        if contract.partitioning is not None and contract.partitioning.grain is not None:
+            archive(contract)
+
+
+def archive(contract: Contract) -> None:
+    """Add the task that archives a dataset's partitions; whoever reads the dataset is told that it has changed."""
+    asset = asset_of(contract.dataset)
+
+    @task(task_id=f"archive_{contract.dataset}", outlets=[asset])
+    def archive_outlived(dataset: str) -> list[str]:
+        """Archive what has outlived its retention; returns the partitions, and is skipped where there are none."""
+        from tidegate.publish import partitions
+
+        with at_work(dataset=dataset) as settings:
+            outcomes = partitions.archive_outlived(settings, load(settings, dataset), datetime.now(UTC))
+            archived = [outcome.batch.partition for outcome in outcomes if outcome.trouble is None]
+            if not archived:
+                partitions.require_no_trouble(outcomes)
+                raise AirflowSkipException(f"no partition of {dataset} has outlived its retention")
+        event = get_current_context()["outlet_events"][asset]
+        event.extra = {"archived": archived}
+        event.add_partitions(*archived)
+        return archived
+
+    archive_outlived(contract.dataset)
+
+
+upkeep_partitions()
