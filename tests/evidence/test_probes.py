@@ -35,7 +35,7 @@ def ground(original: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             shutil.copytree(source, project / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, project)
-    found = Ground(original.up().model_copy(update={"project": project}), seconds=1)
+    found = Ground(original.up().model_copy(update={"project": project}), seconds=3)
     yield found
     found.close()
 
@@ -55,7 +55,9 @@ def fitting(pattern: str, path: str) -> bool:
 
 QUICK = [
     "version", "extensions", "schema_apply", "index_usage", "config_diff", "sqlfluff", "ddl_syntax", "constraint_audit",
-    "naming_check", "migration_each", "migration_full_chain", "migration_last", "slow_queries", "pgtap",
+    "naming_check", "migration_each", "migration_full_chain", "migration_last", "slow_queries", "pgtap", "redis_benchmark",
+    "redis_failover", "rls_verification", "audit_log_check", "staging_migration", "auth_audit",
+    "pii_encryption", "pool_drain",
 ]  # fmt: skip
 
 
@@ -147,6 +149,32 @@ def test_a_failing_test_in_the_database_fails_the_probe(ground: Ground) -> None:
     assert not found.ended_well
 
 
+def test_a_policy_that_lets_everybody_in_is_found(ground: Ground) -> None:
+    place = ground.peopled()
+    with psycopg.connect(place.primary.dsn("warehouse"), autocommit=True) as connection:
+        connection.execute("CREATE POLICY crooked ON raw.bookings FOR SELECT USING (true)")
+        try:
+            found = run(ground, "rls_verification")
+        finally:
+            connection.execute("DROP POLICY crooked ON raw.bookings")
+    told = figures(found)["rls_verification.log"]
+    assert told["foreign_rows_seen"] > 0
+    assert not found.ended_well
+
+
+def test_a_deed_that_leaves_no_line_is_found(ground: Ground) -> None:
+    place = ground.peopled()
+    with psycopg.connect(place.primary.dsn("warehouse"), autocommit=True) as connection:
+        connection.execute("ALTER EVENT TRIGGER audit_ddl DISABLE")
+        try:
+            found = run(ground, "audit_log_check")
+        finally:
+            connection.execute("ALTER EVENT TRIGGER audit_ddl ENABLE ALWAYS")
+    told = figures(found)["audit_log_check.log"]
+    assert told["lines_found"] < told["lines_expected"]
+    assert not found.ended_well
+
+
 def test_a_secret_in_a_commit_is_found_and_not_shown(ground: Ground, tmp_path: Path) -> None:
     secret = "AKIA" + "QYLPMN5HFIQR7XYZ"
     (tmp_path / "aws.py").write_text(f'aws_access_key_id = "{secret}"\n')
@@ -185,6 +213,16 @@ def test_load_is_put_on_the_rehearsal_and_told_by_client(ground: Ground) -> None
     told = figures(run(ground, "pgbench"))
     assert {told[f"pgbench_{n}c.log"]["clients"] for n in (10, 50, 100)} == {10, 50, 100}
     assert all(told[f"pgbench_{n}c.log"]["tps"] > 0 and not told[f"pgbench_{n}c.log"]["failed"] for n in (10, 50, 100))
+
+
+def test_a_failover_loses_nothing_and_a_full_pool_answers_everybody(ground: Ground) -> None:
+    failed_over = figures(run(ground, "pg_failover"))["pg_failover.log"]
+    assert failed_over["acknowledged"] > 0
+    assert (failed_over["lost"], failed_over["rejoined"]) == (0, "rewound")
+    stressed = figures(run(ground, "pool_stress"))["pool_stress.log"]
+    assert stressed["saturated_waiting"] > 0
+    assert stressed["saturated_failed"] == stressed["normal_failed"] == 0
+    assert stressed["normal_utilisation"] < 0.8 < stressed["saturated_utilisation"]
 
 
 def test_what_pgbench_says_is_read_and_what_it_does_not_say_is_not_made_up() -> None:

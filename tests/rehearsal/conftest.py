@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from tests.whole import Stack
 
+from tidegate.errors import HeldError
 from tidegate.rehearsal import rehearsal
 from tidegate.rehearsal.rehearsal import Rehearsal
 from tidegate.run.bookings import deliver
@@ -16,22 +17,25 @@ from tidegate.stack import warehouse
 from tidegate.wave import ingest
 
 ELSEWHERE = {"airflow_url": "http://127.0.0.1:9", "spark_master": "local[1]"}
-MONTH = "2013-01"
+MONTH, HELD = "2013-01", "2013-02"
 
 
 @pytest.fixture(scope="package")
 def original(reachable_folder: Path) -> Iterator[Stack]:
-    """The warehouse, with 200 published bookings and one that was refused."""
+    """The warehouse, with 200 published bookings, and a batch that is held for one that was refused."""
     stack = Stack(reachable_folder / "original", ELSEWHERE)
     settings = stack.up()
-    deliver(settings, [MONTH], 200)
+    deliver(settings, [MONTH, HELD], 200)
     ingest(settings, "bookings", MONTH)
-    with psycopg.connect(superuser(stack)) as connection:
-        connection.execute(
-            "INSERT INTO quarantine.refused_row (batch_id, dataset, partition, contract_version, source_file, line, "
-            "column_name, value, rule, expected, record) SELECT batch_id, dataset, partition, contract_version, 'b.csv', 2, "
-            "'email', 'grace@nowhere', 'pattern', 'an address', '{\"passenger_name\": \"Grace Canary\"}' FROM ops.batch"
-        )
+    file = next(settings.inbox_path.rglob(f"bookings-{HELD}.csv.gz"))
+    lines = gzip.decompress(file.read_bytes()).decode().splitlines()
+    fields = lines[1].split(",")
+    crooked = reachable_folder / "crooked.csv"
+    crooked.write_text(
+        "\n".join([lines[0], ",".join([*fields[:6], "Grace Canary", "grace@nowhere", *fields[8:]]), *lines[2:]])
+    )
+    with pytest.raises(HeldError):
+        ingest(settings, "bookings", HELD, crooked)
     yield stack
     rehearsal.down(stack.settings, lambda _: None)
     stack.down()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tidegate.evidence import migrations, performance, schema, static, unit
+from tidegate.evidence import availability, cache, migrations, performance, release, schema, security, static, unit
 from tidegate.evidence.probe import Finding, Ground, Place, Probe
 
 _INTEGRATION = "tests/integration"
@@ -21,6 +21,10 @@ ALL: tuple[Probe, ...] = (
     _probe("schema_apply", "rehearsal", schema.schema_apply, "pg/schema_apply.log", "pg/schema_verify.log"),
     _probe("index_usage", "warehouse", schema.index_usage, "pg/index_usage.log"),
     _probe("config_diff", "warehouse", schema.config_diff, "pg/config_diff.log"),
+    _probe(
+        "redis", "checkout", cache.state, "redis/info.log", "redis/config.log", "redis/memory_info.log",
+        "redis/hit_rate.log", "redis/bigkeys.log",
+    ),
     # Phase 1: without a row.
     _probe("sqlfluff", "checkout", static.sqlfluff, "tests/static/sqlfluff.log"),
     _probe("ddl_syntax", "rehearsal", static.ddl_syntax, "tests/static/ddl_syntax.log"),
@@ -50,6 +54,23 @@ ALL: tuple[Probe, ...] = (
         "pgbench", "rehearsal", performance.pgbench, "pg/pgbench_init.log", "pg/pgbench_results.log",
         "tests/performance/pgbench_*c.log",
     ),
+    _probe("pool_stress", "rehearsal", availability.pool_stress, "tests/performance/pool_stress.log"),
+    _probe("redis_benchmark", "checkout", cache.benchmark, "tests/performance/redis_benchmark.log"),
+    # Phase 6: failover.
+    _probe(
+        "pg_failover", "rehearsal", availability.pg_failover, f"{_INTEGRATION}/pg_failover.log",
+        f"{_INTEGRATION}/failover_test.log",
+    ),
+    _probe("redis_failover", "checkout", cache.failover, f"{_INTEGRATION}/redis_failover.log"),
     # Phase 7: security.
+    _probe("rls_verification", "rehearsal", security.rls_verification, "tests/security/rls_verification.log"),
+    _probe("audit_log_check", "rehearsal", security.audit_log_check, "tests/security/audit_log_check.log"),
+    _probe("auth_audit", "warehouse", security.auth_audit, "tests/security/auth_audit.log"),
+    _probe("pii_encryption", "warehouse", security.pii_encryption, "tests/security/pii_encryption.log"),
     _probe("gitleaks_full", "checkout", static.gitleaks_history, "tests/security/gitleaks_full.log"),
+    # Phase 8: release.
+    _probe("staging_migration", "rehearsal", release.staging_migration, "tests/release/staging_migration.log"),
+    _probe("backup_restore", "warehouse", release.backup_restore, "tests/release/backup_restore.log"),
+    _probe("pool_drain", "rehearsal", availability.pool_drain, "tests/release/pool_drain.log"),
+    _probe("app_health", "rehearsal", release.app_health, "tests/release/app_health.log"),
 )  # fmt: skip

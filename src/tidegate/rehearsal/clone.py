@@ -18,11 +18,12 @@ from psycopg import sql
 from tidegate.backup import programs
 from tidegate.errors import UnavailableError
 from tidegate.settings import Settings
-from tidegate.stack import dump, port, warehouse
+from tidegate.stack import dump, port, standby, warehouse
 from tidegate.stack.postgres import SUPERUSER, PostgresServer
 from tidegate.stack.postgres_binaries import client
 from tidegate.stack.postgres_databases import COUNTER, ensure_databases, ensure_roles, ensure_statements_are_counted
 from tidegate.stack.secret import LOGINS
+from tidegate.stack.standby import Link
 from tidegate.stores.postgres import connect
 
 BASE_PORT = 7432
@@ -80,7 +81,7 @@ def of_files(source: PostgresServer, folder: Path, password: str) -> PostgresSer
         UnavailableError: the disk is full.
         BackupError: the files could not be copied.
     """
-    copy(source, folder / "primary")
+    _copy(source, folder / "primary")
     server = _server(source, folder, source.password)
     server.start()
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
@@ -131,16 +132,10 @@ def of_rows(settings: Settings, folder: Path, password: str, owner: str) -> Post
     return server
 
 
-def copy(source: PostgresServer, data: Path, *arguments: str) -> None:
-    """Copy a running server's files to the new folder `data`, with the WAL that makes them whole.
-
-    Raises:
-        UnavailableError: the disk is full.
-        BackupError: it failed otherwise.
-    """
+def _copy(source: PostgresServer, data: Path) -> None:
     done = programs.run(
         source, "pg_basebackup", f"--pgdata={data}", "--checkpoint=fast", "--wal-method=stream", "--no-manifest",
-        "--no-password", "--no-sync", *arguments,
+        "--no-password", "--no-sync",
     )  # fmt: skip
     if done.returncode != 0:
         shutil.rmtree(data, ignore_errors=True)
@@ -149,33 +144,34 @@ def copy(source: PostgresServer, data: Path, *arguments: str) -> None:
         subprocess.run(["chown", "-R", f"{source.user}:", data], check=True)
 
 
-def follow(primary: PostgresServer, data: Path) -> PostgresServer:
-    """Make the new folder `data` a replica of a running server, through a slot of its own, and start it.
+def follow(primary: PostgresServer, data: Path, link: Link) -> PostgresServer:
+    """Make the new folder `data` a replica of a running copy, and start it.
 
     Raises:
-        UnavailableError: the disk is full.
-        StackError: it did not start.
+        StackError: it did not start, or does not follow.
     """
-    with psycopg.connect(primary.dsn(), autocommit=True) as connection:
-        connection.execute("SELECT pg_create_physical_replication_slot(%s, true)", [data.name])
-    copy(primary, data, "--write-recovery-conf", f"--slot={data.name}")
     server = PostgresServer(
         data, primary.password, data.with_suffix(".log"), port.choose(BASE_PORT, data, {primary.port}),
         programs_in=primary.programs_in, settings=primary.settings,
     )  # fmt: skip
-    server.start()
+    standby.admit(primary, link)
+    standby.copy(primary, server, link)
+    standby.start(primary, server, link)
     return server
 
 
 def _server(like: PostgresServer, folder: Path, password: str) -> PostgresServer:
     data = folder / "primary"
-    settings = dict(_BOUNDED)
-    if like.programs().has_library(COUNTER):
-        settings["shared_preload_libraries"] = COUNTER
     return PostgresServer(
         data, password, folder / "primary.log", port.choose(BASE_PORT, data, {like.port}),
-        programs_in=like.programs_in, settings=settings, admits=SUPERUSER,
+        programs_in=like.programs_in, settings=bounded(like), admits=SUPERUSER,
     )  # fmt: skip
+
+
+def bounded(like: PostgresServer) -> Mapping[str, str]:
+    """Return the settings of a copy's servers, run by the programs that `like` is run by."""
+    counted = {"shared_preload_libraries": COUNTER} if like.programs().has_library(COUNTER) else {}
+    return {**_BOUNDED, **counted}
 
 
 def _last(said: str) -> str:

@@ -22,11 +22,13 @@ from tidegate.errors import StackError
 from tidegate.rehearsal import clone
 from tidegate.rehearsal.mask import mask
 from tidegate.settings import Settings
-from tidegate.stack import warehouse
+from tidegate.stack import pool, port, standby, warehouse
 from tidegate.stack.home import Home, Say, write_private
+from tidegate.stack.pgbouncer import PgBouncer, Sizes
 from tidegate.stack.postgres import SUPERUSER, PostgresServer
 from tidegate.stack.postgres_databases import ensure_database, ensure_role
 from tidegate.stack.secret import LOGINS
+from tidegate.stack.standby import Link
 
 log = structlog.get_logger(__name__)
 
@@ -53,12 +55,12 @@ class Rehearsal:
     @property
     def primary(self) -> PostgresServer:
         """The server that is written to; a failover may have made it of the other folder."""
-        return self._server(standby=False)
+        return self._server(standing_by=False)
 
     @property
     def replica(self) -> PostgresServer:
         """The server that follows it."""
-        return self._server(standby=True)
+        return self._server(standing_by=True)
 
     @property
     def servers(self) -> list[PostgresServer]:
@@ -82,19 +84,43 @@ class Rehearsal:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
             ensure_database(connection, name, self.owner)
         yield server.dsn(name, self.owner, self.passwords[self.owner])
-        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        # A failover may have made another one the primary meanwhile.
+        with psycopg.connect(self.primary.dsn(), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
-    def _server(self, *, standby: bool) -> PostgresServer:
+    @property
+    def link(self) -> Link:
+        """How its replica is fed."""
+        return Link(self.passwords[standby.ROLE])
+
+    @contextmanager
+    def pooled(self, database: str = "warehouse", sizes: Sizes | None = None) -> Iterator[PgBouncer]:
+        """Have a pool before the primary for as long as the block runs.
+
+        Raises:
+            StackError: PgBouncer is not installed.
+        """
+        folder = self.folder / "pool"
+        found = PgBouncer(folder, self.passwords[SUPERUSER], self.folder / "pool.log")
+        found.port = port.choose(clone.BASE_PORT, folder, {server.port for server in self.servers})
+        pool.lead_to(found, self.primary, database, sizes)
+        found.start()
+        try:
+            yield found
+        finally:
+            found.stop()
+
+    def _server(self, *, standing_by: bool) -> PostgresServer:
         for server in self.servers:
-            if (server.directory / "standby.signal").exists() == standby:
+            if server.standby_mark.exists() == standing_by:
                 return server
         raise StackError(
-            f"the rehearsal has no {'replica' if standby else 'primary'}: `tidegate rehearsal down`, then `up` makes it anew"
+            f"the rehearsal has no {'replica' if standing_by else 'primary'}: `tidegate rehearsal down`, then `up` makes it anew"
         )
 
     def _of(self, name: str) -> PostgresServer:
         server = PostgresServer(self.folder / name, self.passwords[SUPERUSER], self.folder / f"{name}.log")
+        server.settings = clone.bounded(server)
         server.running()
         return server
 
@@ -146,7 +172,7 @@ def down(settings: Settings, say: Say) -> None:
 def _make(settings: Settings, folder: Path, say: Say) -> Rehearsal:
     began = time.monotonic()
     say(f"rehearsal: takes {clone.needs(settings, folder, len(_SERVERS)).told}")
-    passwords = {role: secrets.token_hex(24) for role in (SUPERUSER, *LOGINS)}
+    passwords = {role: secrets.token_hex(24) for role in (SUPERUSER, standby.ROLE, *LOGINS)}
     if warehouse.is_mine(settings):
         source, owner = "files", warehouse.OWNER
         primary = clone.of_files(warehouse.reach(settings), folder, passwords[SUPERUSER])
@@ -157,12 +183,12 @@ def _make(settings: Settings, folder: Path, say: Say) -> Rehearsal:
     masked = mask(primary.dsn("warehouse"), load_all(settings))
     with psycopg.connect(primary.dsn(), autocommit=True) as connection:
         for login, password in passwords.items():
-            if login != SUPERUSER:
+            if login not in (SUPERUSER, standby.ROLE):
                 ensure_role(connection, login, password)
         primary.admits = "all"
         primary.configure()
         connection.execute("SELECT pg_reload_conf()")
-    clone.follow(primary, folder / "replica")
+    clone.follow(primary, folder / "replica", Link(passwords[standby.ROLE]))
     made = Rehearsal(folder, source, owner, datetime.now(UTC), time.monotonic() - began, masked, passwords)
     kept = {key: value for key, value in asdict(made).items() if key != "folder"}
     write_private(folder / _STATE, json.dumps(kept, indent=2, default=str) + "\n")
@@ -171,6 +197,7 @@ def _make(settings: Settings, folder: Path, say: Say) -> Rehearsal:
 
 
 def _remove(folder: Path) -> None:
+    PgBouncer(folder / "pool", "", folder / "pool.log").stop()
     for name in reversed(_SERVERS):
         PostgresServer(folder / name, "", folder / f"{name}.log").stop()
     shutil.rmtree(folder)
