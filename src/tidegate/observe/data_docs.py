@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tidegate.gates.expectations import great_expectations
 from tidegate.observe import shelf
 from tidegate.observe.summary import VERDICTS, snapshot
 from tidegate.settings import Settings
@@ -49,8 +49,7 @@ def build(settings: Settings) -> Site:
 
 def _fill(target: Path, rows: list[Row]) -> tuple[int, list[str]]:
     """Build the site in an empty folder; return how many validations it shows, and the evidence that it does not."""
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations as gx
+    gx = great_expectations()
     from great_expectations.core.expectation_validation_result import expectationSuiteValidationResultSchema
 
     context = gx.get_context(mode="ephemeral")
