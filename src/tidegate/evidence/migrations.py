@@ -70,17 +70,22 @@ def chain(ground: Ground) -> Iterator[Finding]:
 
 
 def last(ground: Ground) -> Iterator[Finding]:
-    """Take the last migration back and apply it again over the warehouse's rows, and say where that leaves the schema."""
+    """Apply what is pending, take the last migration back and apply it again, all over the warehouse's rows."""
     project, url = ground.settings.project, ground.rehearsal.dsn()
     step = steps.read(project)[-1]
-    for way, files in (("down", ("migrate_down", "alembic_downgrade")), ("up", ("migrate_up", "alembic_upgrade"))):
+    ways = [
+        ("up", step.revision, ("alembic_upgrade",)),
+        ("down", step.before, ("migrate_down", "alembic_downgrade")),
+        ("up", step.revision, ("migrate_up", "alembic_reupgrade")),
+    ]
+    for way, target, files in ways:
         began = time.monotonic()
-        done = door.downgrade(url, project, step.before) if way == "down" else door.upgrade(url, project, step.revision)
+        done = (door.upgrade if way == "up" else door.downgrade)(url, project, target)
         seconds = time.monotonic() - began
-        text = f"{step.revision} {way}: {step.title} ({seconds:.3f} s)\n\n{(step.down if way == 'down' else step.again).strip()}"
+        told = [f"{one.revision} {way}: {one.title}" for one in done] or ["nothing was pending"]
+        figures = {"migrations": len(done), "seconds": round(seconds, 3)}
         for file in files:
-            figures = {"migrations": len(done), "seconds": round(seconds, 3)}
-            yield Finding(f"migrations/{file}.log", text, figures, f"tidegate migrate {way}")
+            yield Finding(f"migrations/{file}.log", "\n".join(told), figures, f"tidegate migrate {way}")
     stands = door.standing(warehouse_url(ground.rehearsal.settings(ground.settings)), project)
     lines = [f"{s.step.revision} {'applied' if s.applied else 'pending'}  {s.step.title}" for s in stands]
     figures = {"applied": sum(s.applied for s in stands), "pending": sum(not s.applied for s in stands)}

@@ -44,7 +44,8 @@ ALL: tuple[Probe, ...] = (
     ),
     _probe(
         "migration_last", "rehearsal", migrations.last, "migrations/migrate_up.log", "migrations/migrate_down.log",
-        "migrations/alembic_upgrade.log", "migrations/alembic_downgrade.log", "migrations/alembic_current.log",
+        "migrations/alembic_upgrade.log", "migrations/alembic_downgrade.log", "migrations/alembic_reupgrade.log",
+        "migrations/alembic_current.log",
     ),
     # Phase 4: queries.
     _probe("explain", "warehouse", performance.explain, "pg/explain_query_*.json", "tests/performance/explain_*.json"),
