@@ -38,9 +38,10 @@ bench: ## measure, and write the results into benchmarks/
 	@bin/bootstrap run
 	@$(bin)/python -m benchmarks
 
-docs: ## build the data dictionary, the catalog and the dbt docs
+docs: ## build the data dictionary, the diagram, the catalog and the dbt docs
 	@bin/bootstrap run
 	@$(bin)/tidegate contract docs
+	@$(bin)/tidegate database docs
 	@$(bin)/tidegate docs
 
 clean: stop ## stop the stack and move its data into .tidegate/archive, dated; nothing is deleted

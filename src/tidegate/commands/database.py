@@ -1,4 +1,4 @@
-"""`tidegate database check`: whether the database is in trouble, or soon will be."""
+"""`tidegate database check | docs`: whether the database is in trouble, or soon will be; what it is, for people to read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     database = typer.Typer(help="Look after the database.")
     app.add_typer(database, name="database", no_args_is_help=True)
-    database.callback()(lambda: None)  # so that `check` stays a word
     database.command()(check)
+    database.command()(docs)
 
 
 def check(json: bool = typer.Option(False, "--json", help="As JSON, for scripts.")) -> None:
@@ -32,4 +32,23 @@ def check(json: bool = typer.Option(False, "--json", help="As JSON, for scripts.
         for finding in wrong:
             typer.echo(f"{finding.name}: {finding.advice}")
     if wrong:
+        raise typer.Exit(1)
+
+
+def docs(
+    check: bool = typer.Option(False, "--check", help="Write nothing; fail if a page is not as the warehouse says."),
+) -> None:
+    """Write the diagram, the dictionary, the index strategy and docs/DATABASE.md from the running warehouse."""
+    from tidegate.evidence import reference
+    from tidegate.settings import get_settings
+    from tidegate.stores.postgres import connect
+
+    settings = get_settings()
+    with connect(settings, autocommit=True) as connection:
+        found = reference.stale(settings, connection) if check else []
+        for name in [] if check else reference.write(settings, connection):
+            typer.echo(f"wrote {name}")
+    for finding in found:
+        typer.echo(str(finding))
+    if found:
         raise typer.Exit(1)

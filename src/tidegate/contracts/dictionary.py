@@ -21,10 +21,10 @@ def index(contracts: Sequence[Contract], lineage: Lineage) -> str:
         for c in contracts
     ]  # fmt: skip
     edges = dict.fromkeys(edge for c in contracts for edge in _edges(c, lineage, with_models=False))
-    return _page(
+    return page_of(
         "# Datasets",
         "What the platform publishes, each as its contract in `schemas/` promises it.",
-        _table(["dataset", "table", "what it holds", "owner", "made by", "at the latest after"], rows),
+        table(["dataset", "table", "what it holds", "owner", "made by", "at the latest after"], rows),
         "## Where they come from",
         _graph(edges),
     )
@@ -64,13 +64,13 @@ def page(contract: Contract, lineage: Lineage) -> str:
     # Without their lines: a page must not change whenever a model does.
     readers = [f"- {use.kind} `{use.name}`: `{use.place.rpartition(':')[0]}`" for use in lineage.readers(contract)]
     models = lineage.downstream(contract)
-    return _page(
+    return page_of(
         f"# {contract.dataset}: {contract.title}",
         contract.description,
         "\n".join(f"- **{part}**: {text}" for part, text in contract.about.items()),
-        _table(["", ""], facts),
+        table(["", ""], facts),
         "## Columns",
-        _table(["column", "type", "unit", "what it is", "rules", "classification", "refers to"], columns),
+        table(["column", "type", "unit", "what it is", "rules", "classification", "refers to"], columns),
         f"Besides, every row has `_partition` and `_batch_id`: {LINEAGE['_batch_id']}",
         "## Lineage",
         f"Made by {lineage.producer(contract) or 'nothing'}. Read by:" if readers else "Nothing reads it yet.",
@@ -87,11 +87,13 @@ LINEAGE = {
 }
 
 
-def _page(*parts: str) -> str:
-    return "\n\n".join([MARK, *filter(None, parts)]) + "\n"
+def page_of(*parts: str, mark: str = MARK) -> str:
+    """Return a page of Markdown; `mark` tells those who would change it where it comes from."""
+    return "\n\n".join([mark, *filter(None, parts)]) + "\n"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
     lines = [head, ["---"] * len(head), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tidegate.evidence import availability, cache, migrations, performance, release, schema, security, static, unit
+from tidegate.evidence import (
+    architecture,
+    availability,
+    cache,
+    migrations,
+    performance,
+    release,
+    schema,
+    security,
+    static,
+    unit,
+)  # fmt: skip
 from tidegate.evidence.probe import Finding, Ground, Place, Probe
 
 _INTEGRATION = "tests/integration"
@@ -25,6 +36,8 @@ ALL: tuple[Probe, ...] = (
         "redis", "checkout", cache.state, "redis/info.log", "redis/config.log", "redis/memory_info.log",
         "redis/hit_rate.log", "redis/bigkeys.log",
     ),
+    _probe("erd", "warehouse", architecture.erd, "architecture/erd_diagram.md"),
+    _probe("data_dictionary", "warehouse", architecture.data_dictionary, "architecture/data_dictionary.md"),
     # Phase 1: without a row.
     _probe("sqlfluff", "checkout", static.sqlfluff, "tests/static/sqlfluff.log"),
     _probe("ddl_syntax", "rehearsal", static.ddl_syntax, "tests/static/ddl_syntax.log"),
