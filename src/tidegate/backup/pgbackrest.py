@@ -23,11 +23,20 @@ _LABEL = "label"
 _BAD = re.compile(r"(?:invalid|missing|error|mismatch)[^\n]*", re.I)
 #: pgBackRest itself lets go of nothing: `tidegate.backup.retention` does.
 _KEEP_ALL = "--repo1-retention-full=9999999"
+#: From here on it can put small files, of which a database has thousands, into one: a wait for the disk each is saved.
+_BUNDLES = (2, 39)
 
 
 def is_installed() -> bool:
     """Return whether this machine has it."""
     return shutil.which(NAME) is not None
+
+
+def version() -> tuple[int, int]:
+    """Return the version of the program, such as (2, 45); (0, 0) where it does not say."""
+    said = subprocess.run([NAME, "version"], capture_output=True, text=True, check=False).stdout
+    numbers = re.search(r"(\d+)\.(\d+)", said)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
 
 def take(server: PostgresServer, folder: Path, kind: Kind) -> dict[str, Any]:
@@ -47,6 +56,7 @@ def take(server: PostgresServer, folder: Path, kind: Kind) -> dict[str, Any]:
         "--job-retry=0",
         "--compress-type=zst",
         "--compress-level=1",
+        *(["--repo1-bundle"] if version() >= _BUNDLES else []),
     ]
     short = "--type=full" if kind == "full" else "--type=incr"
     done = _run(server, folder, "backup", *where, *how, _KEEP_ALL, short)
