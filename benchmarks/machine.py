@@ -1,12 +1,15 @@
-"""Where a measurement was taken, how busy the place was, and how much memory a piece of work took."""
+"""Where a measurement was taken, how busy the place was, and what a piece of work took of memory and processors."""
 
 from __future__ import annotations
 
 import os
 import platform
+import resource
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,3 +53,35 @@ def peak_memory() -> Iterator[list[float]]:
     finally:
         done.set()
         watcher.join()
+
+
+@dataclass
+class Cost:
+    """Seconds by the clock, and of processors: the latter hardly depend on what else runs on the machine."""
+
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+
+
+@contextmanager
+def cost(*servers: int) -> Iterator[Cost]:
+    """Yield what the block takes; known at its end.
+
+    Processor seconds are those of this process, of the programs that it has run, and of the sessions that have ended
+    meanwhile of PostgreSQL servers, given by their process numbers.
+    """
+    known, before, began = Cost(), _processor_seconds(servers), time.perf_counter()
+    try:
+        yield known
+    finally:
+        known.seconds = time.perf_counter() - began
+        known.processor_seconds = _processor_seconds(servers) - before
+
+
+def _processor_seconds(servers: tuple[int, ...]) -> float:
+    if servers:
+        # It takes them a moment to take note of the end of a session.
+        time.sleep(1)
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    theirs = [psutil.Process(server).cpu_times() for server in servers]
+    return sum(u.ru_utime + u.ru_stime for u in usages) + sum(t.children_user + t.children_system for t in theirs)

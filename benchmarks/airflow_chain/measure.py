@@ -1,6 +1,6 @@
 """What Airflow costs a task: chains of ten tasks in a real Airflow, started by `tidegate up` in a home of its own.
 
-    .venv/bin/python -m benchmarks.airflow_chain.measure [--repeat 3]
+    .venv/bin/python -m benchmarks.airflow_chain.measure [--rounds 3]
 
 Seconds from a run's start to its end as Airflow has recorded them, written beside this file: results.json. The
 first run of each chain is not counted: Airflow and PostgreSQL have not yet seen the DAG.
@@ -50,7 +50,7 @@ def seconds_of_one_run(client: httpx.Client, dag: str) -> float:
     return (end - start).total_seconds()
 
 
-def measure(home: Path, repeat: int) -> dict[str, dict[str, float]]:
+def measure(home: Path, rounds: int) -> dict[str, dict[str, float]]:
     """Run each chain and return its figures."""
     from dotenv import dotenv_values
 
@@ -63,7 +63,7 @@ def measure(home: Path, repeat: int) -> dict[str, dict[str, float]]:
             time.sleep(0.5)
         found = {}
         for dag, aim in CHAINS.items():
-            _, *counted = [seconds_of_one_run(client, dag) for _ in range(repeat + 1)]
+            _, *counted = [seconds_of_one_run(client, dag) for _ in range(rounds + 1)]
             median = statistics.median(counted)
             found[dag] = {"seconds": round(median, 2), "seconds_a_task": round(median / 10, 2), "aim_seconds": aim}
         return found
@@ -72,15 +72,15 @@ def measure(home: Path, repeat: int) -> dict[str, dict[str, float]]:
 def main() -> None:
     """Start, measure, stop."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=3)
-    repeat = parser.parse_args().repeat
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
     tidegate, described = Path(sys.executable).with_name("tidegate"), describe()
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
         Path(folder).chmod(0o711)
         home = Path(folder).resolve() / "home"
         try:
             subprocess.run([tidegate, "up"], env=with_chains(home), check=True)
-            found = {"machine": described, "chains": measure(home, repeat)}
+            found = {"machine": described, "chains": measure(home, rounds)}
         finally:
             subprocess.run([tidegate, "down"], env=with_chains(home), check=True)
     (FOLDER / "results.json").write_text(json.dumps(found, indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""How long a failover takes, and what it loses."""

@@ -1,0 +1,1 @@
+"""The tuned configuration against PostgreSQL's own, by pgbench."""

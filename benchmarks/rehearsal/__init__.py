@@ -1,0 +1,1 @@
+"""How long a rehearsal takes to be ready."""
