@@ -110,6 +110,7 @@ def test_a_key_says_nothing_of_itself_but_its_name() -> None:
         (f"{K1},K2:{base64.b64encode(bytes(32)).decode()}", "something else in place 2"),
         (f"{K1},{K1}", "found k1 twice"),
     ],
+    ids=["no key", "too short", "a capital letter", "twice"],
 )
 def test_keys_that_cannot_be_read_are_refused_without_repeating_them(text: str, found: str) -> None:
     with pytest.raises(UsageError, match=found) as refused:
