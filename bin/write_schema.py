@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     """Start, migrate, dump, stop."""
+    password = secrets.token_hex(24)
     with tempfile.TemporaryDirectory(prefix="tidegate-schema-") as name:
         folder = Path(name)
         folder.chmod(0o711)
@@ -26,10 +28,10 @@ def main() -> None:
         server.start()
         try:
             with psycopg.connect(server.dsn(), autocommit=True) as connection:
-                ensure_role(connection, "tidegate", "scratch")
+                ensure_role(connection, "tidegate", password)
                 ensure_roles(connection, CHECKOUT, "tidegate")
                 ensure_database(connection, "warehouse", "tidegate")
-            url = server.dsn("warehouse", "tidegate", "scratch")
+            url = server.dsn("warehouse", "tidegate", password)
             door.upgrade(url, CHECKOUT)
             text = dump.schema(Settings(project=CHECKOUT, home=folder / "home", warehouse_url=url))
         finally:
