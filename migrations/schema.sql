@@ -107,9 +107,27 @@ CREATE TABLE ops.audit (
 
 COMMENT ON TABLE ops.audit IS 'One row per write or read of classified values and per change of the schema: who, when, what; never the values.';
 
+COMMENT ON COLUMN ops.audit.audit_id IS 'Number of the line; ops.audit_seal has its place in the chain.';
+
+COMMENT ON COLUMN ops.audit.occurred_at IS 'When it was done.';
+
 COMMENT ON COLUMN ops.audit.login IS 'Who logged in; role_name is whom the session acted as.';
 
+COMMENT ON COLUMN ops.audit.role_name IS 'Whom the session acted as.';
+
+COMMENT ON COLUMN ops.audit.application_name IS 'What the program called itself.';
+
+COMMENT ON COLUMN ops.audit.client_address IS 'Address that it came from; empty for a socket of the machine itself.';
+
+COMMENT ON COLUMN ops.audit.transaction_id IS 'Transaction that did it: what was rolled back has no line.';
+
+COMMENT ON COLUMN ops.audit.action IS 'What was done.';
+
+COMMENT ON COLUMN ops.audit.object IS 'Table, or other object, that it was done to.';
+
 COMMENT ON COLUMN ops.audit.row_count IS 'Rows that were written or read; null where nobody has counted them.';
+
+COMMENT ON COLUMN ops.audit.detail IS 'Command, columns, batch or reason; never a value.';
 
 CREATE FUNCTION ops.audit_text(line ops.audit, place bigint, before text) RETURNS text
     LANGUAGE sql STABLE
@@ -198,6 +216,12 @@ CREATE TABLE ops.tenant_login (
 
 COMMENT ON TABLE ops.tenant_login IS 'Logins that see the rows of one tenant, whatever a session says.';
 
+COMMENT ON COLUMN ops.tenant_login.login IS 'The login.';
+
+COMMENT ON COLUMN ops.tenant_login.tenant IS 'Whose rows it sees.';
+
+COMMENT ON COLUMN ops.tenant_login.bound_at IS 'Since when.';
+
 CREATE FUNCTION ops.sees_all() RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO 'pg_catalog'
@@ -241,6 +265,12 @@ CREATE TABLE ops.audit_seal (
 
 COMMENT ON TABLE ops.audit_seal IS 'The chain: the lines of ops.audit in the order of their commits, each with a hash over itself and the hash before.';
 
+COMMENT ON COLUMN ops.audit_seal.place IS 'Place in the chain, without gaps.';
+
+COMMENT ON COLUMN ops.audit_seal.audit_id IS 'The line that stands there.';
+
+COMMENT ON COLUMN ops.audit_seal.sha256 IS 'Hash over the line and the hash before.';
+
 CREATE TABLE ops.backup (
     backup_id text NOT NULL,
     kind text NOT NULL,
@@ -260,6 +290,32 @@ CREATE TABLE ops.backup (
 );
 
 COMMENT ON TABLE ops.backup IS 'One row per backup of the warehouse: where in the WAL it begins and ends, when it was last found whole, when removed.';
+
+COMMENT ON COLUMN ops.backup.backup_id IS 'Name of the backup: when it began, and its kind.';
+
+COMMENT ON COLUMN ops.backup.kind IS 'Full, or incremental: what has changed since the one it is based on.';
+
+COMMENT ON COLUMN ops.backup.tool IS 'Program that took it.';
+
+COMMENT ON COLUMN ops.backup.cluster IS 'Identity of the server that it was taken from.';
+
+COMMENT ON COLUMN ops.backup.timeline IS 'Timeline of that server; a restore or a failover begins another one.';
+
+COMMENT ON COLUMN ops.backup.start_lsn IS 'Where in the WAL it begins.';
+
+COMMENT ON COLUMN ops.backup.stop_lsn IS 'Where in the WAL it is consistent.';
+
+COMMENT ON COLUMN ops.backup.started_at IS 'When it began.';
+
+COMMENT ON COLUMN ops.backup.ended_at IS 'When it ended.';
+
+COMMENT ON COLUMN ops.backup.bytes IS 'What it occupies.';
+
+COMMENT ON COLUMN ops.backup.based_on IS 'Backup without which an incremental one is nothing.';
+
+COMMENT ON COLUMN ops.backup.verified_at IS 'When all of it was last found whole; empty where never, or damaged since.';
+
+COMMENT ON COLUMN ops.backup.removed_at IS 'When it was let go of.';
 
 CREATE TABLE ops.batch (
     batch_id text NOT NULL,
@@ -284,6 +340,36 @@ CREATE TABLE ops.batch (
 
 COMMENT ON TABLE ops.batch IS 'One row per delivery of one dataset for one partition, judged under one contract version.';
 
+COMMENT ON COLUMN ops.batch.batch_id IS 'Derived from dataset, contract version, partition and content: the same delivery is the same batch.';
+
+COMMENT ON COLUMN ops.batch.dataset IS 'Name of the contract.';
+
+COMMENT ON COLUMN ops.batch.partition IS 'Partition that was delivered; all for a dataset that is delivered whole.';
+
+COMMENT ON COLUMN ops.batch.state IS 'How far it has come, and whether readers see it.';
+
+COMMENT ON COLUMN ops.batch.contract_version IS 'Version of the contract that its rows were held against.';
+
+COMMENT ON COLUMN ops.batch.source_sha256 IS 'Hash of what was delivered.';
+
+COMMENT ON COLUMN ops.batch.landing_url IS 'Where its accepted rows lie as Parquet.';
+
+COMMENT ON COLUMN ops.batch.delivered_count IS 'Rows that were delivered.';
+
+COMMENT ON COLUMN ops.batch.accepted_count IS 'Rows that the contract accepted.';
+
+COMMENT ON COLUMN ops.batch.refused_count IS 'Rows that it refused, which are in quarantine.';
+
+COMMENT ON COLUMN ops.batch.published_schema IS 'Schema that it is published in.';
+
+COMMENT ON COLUMN ops.batch.held_reason IS 'Why a gate holds it.';
+
+COMMENT ON COLUMN ops.batch.previous_batch_id IS 'Batch that it replaced, and that an undo goes back to.';
+
+COMMENT ON COLUMN ops.batch.created_at IS 'When it landed.';
+
+COMMENT ON COLUMN ops.batch.published_at IS 'When it was published.';
+
 COMMENT ON COLUMN ops.batch.source_name IS 'What the sender called the files of the delivery.';
 
 CREATE TABLE ops.decision (
@@ -297,6 +383,18 @@ CREATE TABLE ops.decision (
 );
 
 COMMENT ON TABLE ops.decision IS 'What a person decided about a batch or a build, and why.';
+
+COMMENT ON COLUMN ops.decision.decision_id IS 'Number of the decision.';
+
+COMMENT ON COLUMN ops.decision.subject IS 'Batch or build that it is about.';
+
+COMMENT ON COLUMN ops.decision.action IS 'What was decided.';
+
+COMMENT ON COLUMN ops.decision.decided_by IS 'Who decided, by the name they gave.';
+
+COMMENT ON COLUMN ops.decision.why IS 'Their reason.';
+
+COMMENT ON COLUMN ops.decision.decided_at IS 'When.';
 
 ALTER TABLE ops.decision ALTER COLUMN decision_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME ops.decision_decision_id_seq
@@ -316,7 +414,11 @@ CREATE TABLE ops.encryption_key (
 
 COMMENT ON TABLE ops.encryption_key IS 'The keys that confidential values were ever sealed under; by name, never the keys.';
 
+COMMENT ON COLUMN ops.encryption_key.key_id IS 'Name of the key, which each value that it seals begins with.';
+
 COMMENT ON COLUMN ops.encryption_key.check_value IS 'Tells the key from another one of its name, and nothing about it.';
+
+COMMENT ON COLUMN ops.encryption_key.made_at IS 'When it first sealed something here.';
 
 COMMENT ON COLUMN ops.encryption_key.retired_at IS 'When nothing in the warehouse or the landing area needed it any more.';
 
@@ -336,7 +438,23 @@ CREATE TABLE ops.erasure (
 
 COMMENT ON TABLE ops.erasure IS 'One row per person whose data were erased: who asked, why, how many rows where; never who it was.';
 
+COMMENT ON COLUMN ops.erasure.erasure_id IS 'Number of the request; its file in HOME/erasures has it, too.';
+
+COMMENT ON COLUMN ops.erasure.columns IS 'Columns by which the person was named.';
+
 COMMENT ON COLUMN ops.erasure.digests IS 'Of the values that named the person, by column, under a key that the warehouse does not have.';
+
+COMMENT ON COLUMN ops.erasure.key_id IS 'Key that the digests are made with.';
+
+COMMENT ON COLUMN ops.erasure.asked_by IS 'Who carried it out.';
+
+COMMENT ON COLUMN ops.erasure.why IS 'Why they did.';
+
+COMMENT ON COLUMN ops.erasure.row_counts IS 'Rows that were erased, by place.';
+
+COMMENT ON COLUMN ops.erasure.began_at IS 'When it began.';
+
+COMMENT ON COLUMN ops.erasure.finished_at IS 'When nothing was left; empty where it was cut short.';
 
 CREATE TABLE ops.evidence (
     evidence_sha256 text NOT NULL,
@@ -348,6 +466,16 @@ CREATE TABLE ops.evidence (
 
 COMMENT ON TABLE ops.evidence IS 'Files that a probe or a judge has just written, by the hash of their content.';
 
+COMMENT ON COLUMN ops.evidence.evidence_sha256 IS 'Hash of the file.';
+
+COMMENT ON COLUMN ops.evidence.kind IS 'What kind of measurement it holds.';
+
+COMMENT ON COLUMN ops.evidence.path IS 'Where it was written.';
+
+COMMENT ON COLUMN ops.evidence.figures IS 'The figures that verdicts rest on.';
+
+COMMENT ON COLUMN ops.evidence.taken_at IS 'When it was taken.';
+
 CREATE TABLE ops.fence (
     subject text NOT NULL,
     token bigint NOT NULL,
@@ -356,6 +484,14 @@ CREATE TABLE ops.fence (
 );
 
 COMMENT ON TABLE ops.fence IS 'One row per batch that was ever worked on: the highest token so far, and whose it is. Who shows a lower one writes nothing.';
+
+COMMENT ON COLUMN ops.fence.subject IS 'What is worked on.';
+
+COMMENT ON COLUMN ops.fence.token IS 'Highest token that was given out for it.';
+
+COMMENT ON COLUMN ops.fence.holder IS 'Worker that has it.';
+
+COMMENT ON COLUMN ops.fence.taken_at IS 'When they took it.';
 
 CREATE TABLE ops.marts_build (
     build_id text NOT NULL,
@@ -369,6 +505,18 @@ CREATE TABLE ops.marts_build (
 
 COMMENT ON TABLE ops.marts_build IS 'One row per candidate set of marts; inputs names the batches that it was built from.';
 
+COMMENT ON COLUMN ops.marts_build.build_id IS 'Derived from the batches and the code: the same inputs are the same build.';
+
+COMMENT ON COLUMN ops.marts_build.state IS 'How far it has come, and whether readers see it.';
+
+COMMENT ON COLUMN ops.marts_build.inputs IS 'Batches that it was built from, by dataset and partition.';
+
+COMMENT ON COLUMN ops.marts_build.held_reason IS 'Why a gate holds it.';
+
+COMMENT ON COLUMN ops.marts_build.built_at IS 'When it was begun.';
+
+COMMENT ON COLUMN ops.marts_build.published_at IS 'When it was last published.';
+
 CREATE TABLE ops.marts_swap (
     swap_id bigint NOT NULL,
     build_id text NOT NULL,
@@ -377,9 +525,19 @@ CREATE TABLE ops.marts_swap (
 
 COMMENT ON TABLE ops.marts_swap IS 'What readers see from when on: the newest row that a snapshot holds names its build.';
 
+COMMENT ON COLUMN ops.marts_swap.swap_id IS 'Number of the swap; readers see the build of the highest that they see.';
+
+COMMENT ON COLUMN ops.marts_swap.build_id IS 'Build that is shown from then on.';
+
+COMMENT ON COLUMN ops.marts_swap.swapped_at IS 'When.';
+
 CREATE TABLE ops.migration (
     version_num character varying(32) NOT NULL
 );
+
+COMMENT ON TABLE ops.migration IS 'The revision that the warehouse is at; one row.';
+
+COMMENT ON COLUMN ops.migration.version_num IS 'The last migration that was applied.';
 
 CREATE TABLE ops.schema_change (
     schema_change_id bigint NOT NULL,
@@ -395,6 +553,22 @@ CREATE TABLE ops.schema_change (
 );
 
 COMMENT ON TABLE ops.schema_change IS 'One row per change to the schema: which migration or which version of which contract, its statements, by whom.';
+
+COMMENT ON COLUMN ops.schema_change.schema_change_id IS 'Number of the change, in order.';
+
+COMMENT ON COLUMN ops.schema_change.door IS 'Whether a migration made it, or a contract asked for it.';
+
+COMMENT ON COLUMN ops.schema_change.name IS 'Which migration, or dataset and version.';
+
+COMMENT ON COLUMN ops.schema_change.direction IS 'Applied, or taken back.';
+
+COMMENT ON COLUMN ops.schema_change.statements IS 'The SQL that ran.';
+
+COMMENT ON COLUMN ops.schema_change.seconds IS 'How long it took.';
+
+COMMENT ON COLUMN ops.schema_change.changed_by IS 'Login that ran it.';
+
+COMMENT ON COLUMN ops.schema_change.changed_at IS 'When.';
 
 ALTER TABLE ops.schema_change ALTER COLUMN schema_change_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME ops.schema_change_schema_change_id_seq
@@ -417,6 +591,20 @@ CREATE TABLE ops.step (
 
 COMMENT ON TABLE ops.step IS 'One row per step that ended: which batch or build, how long it took, how many rows it handled.';
 
+COMMENT ON COLUMN ops.step.step_id IS 'Number of the step, in the order in which steps ended.';
+
+COMMENT ON COLUMN ops.step.subject IS 'Batch, build or other work that it was a step of.';
+
+COMMENT ON COLUMN ops.step.step IS 'What was done.';
+
+COMMENT ON COLUMN ops.step.started_at IS 'When it began.';
+
+COMMENT ON COLUMN ops.step.seconds IS 'How long it took.';
+
+COMMENT ON COLUMN ops.step.row_count IS 'Rows that it handled; empty where it handled none.';
+
+COMMENT ON COLUMN ops.step.note IS 'What else it left: a decision, the digest of its inputs.';
+
 ALTER TABLE ops.step ALTER COLUMN step_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME ops.step_step_id_seq
     START WITH 1
@@ -436,6 +624,16 @@ CREATE TABLE ops.table_layout (
 );
 
 COMMENT ON TABLE ops.table_layout IS 'The contract version that each published table was last made or evolved for.';
+
+COMMENT ON COLUMN ops.table_layout.dataset IS 'Dataset that the table is of.';
+
+COMMENT ON COLUMN ops.table_layout.contract_version IS 'Version that it was last made or evolved for.';
+
+COMMENT ON COLUMN ops.table_layout.columns IS 'Its columns, with types, and which are required.';
+
+COMMENT ON COLUMN ops.table_layout.key_columns IS 'Its key, and what a partition is.';
+
+COMMENT ON COLUMN ops.table_layout.changed_at IS 'When it was last changed.';
 
 COMMENT ON COLUMN ops.table_layout.access_sha256 IS 'Of the statements by which a contract last said who may read the table.';
 
@@ -457,6 +655,32 @@ CREATE TABLE ops.verdict (
 );
 
 COMMENT ON TABLE ops.verdict IS 'What each gate decided, rule by rule: the measured value, the target and where the target is written.';
+
+COMMENT ON COLUMN ops.verdict.verdict_id IS 'Number of the verdict; of two on one rule the higher one counts.';
+
+COMMENT ON COLUMN ops.verdict.subject IS 'Batch, build or backup that was judged.';
+
+COMMENT ON COLUMN ops.verdict.dataset IS 'Dataset that it is about; marts or warehouse where it is no one dataset.';
+
+COMMENT ON COLUMN ops.verdict.partition IS 'Partition that it is about.';
+
+COMMENT ON COLUMN ops.verdict.gate IS 'Gate that judged.';
+
+COMMENT ON COLUMN ops.verdict.rule IS 'Rule that was held against it.';
+
+COMMENT ON COLUMN ops.verdict.verdict IS 'The decision.';
+
+COMMENT ON COLUMN ops.verdict.value IS 'What was measured.';
+
+COMMENT ON COLUMN ops.verdict.target IS 'What was expected.';
+
+COMMENT ON COLUMN ops.verdict.target_source IS 'File and line that say so.';
+
+COMMENT ON COLUMN ops.verdict.evidence_sha256 IS 'Evidence that it rests on.';
+
+COMMENT ON COLUMN ops.verdict.rule_set_version IS 'Version of the contract, suite or program that the rule is of.';
+
+COMMENT ON COLUMN ops.verdict.decided_at IS 'When.';
 
 ALTER TABLE ops.verdict ALTER COLUMN verdict_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME ops.verdict_verdict_id_seq
@@ -488,6 +712,38 @@ CREATE TABLE quarantine.refused_row (
 );
 
 COMMENT ON TABLE quarantine.refused_row IS 'One row per refused line of a delivery, with the first rule it broke and the record as delivered.';
+
+COMMENT ON COLUMN quarantine.refused_row.refused_row_id IS 'Number of the row, by which a repaired sheet names it.';
+
+COMMENT ON COLUMN quarantine.refused_row.batch_id IS 'Batch that it was delivered with.';
+
+COMMENT ON COLUMN quarantine.refused_row.dataset IS 'Dataset of that batch.';
+
+COMMENT ON COLUMN quarantine.refused_row.partition IS 'Its partition.';
+
+COMMENT ON COLUMN quarantine.refused_row.contract_version IS 'Version of the contract that refused it.';
+
+COMMENT ON COLUMN quarantine.refused_row.source_file IS 'File that it stood in, by the sender''s name.';
+
+COMMENT ON COLUMN quarantine.refused_row.line IS 'Its line there, the first one being 1.';
+
+COMMENT ON COLUMN quarantine.refused_row.column_name IS 'Column at fault; empty where it is the whole line.';
+
+COMMENT ON COLUMN quarantine.refused_row.value IS 'The refused value as delivered; sealed where the dataset has confidential columns.';
+
+COMMENT ON COLUMN quarantine.refused_row.rule IS 'First rule that it broke.';
+
+COMMENT ON COLUMN quarantine.refused_row.expected IS 'What that rule expects, in words.';
+
+COMMENT ON COLUMN quarantine.refused_row.record IS 'The whole record as delivered; sealed alike.';
+
+COMMENT ON COLUMN quarantine.refused_row.state IS 'Whether it waits, was replayed, or was dismissed.';
+
+COMMENT ON COLUMN quarantine.refused_row.replay_batch_id IS 'Batch that took it in, repaired.';
+
+COMMENT ON COLUMN quarantine.refused_row.refused_at IS 'When it was refused.';
+
+COMMENT ON COLUMN quarantine.refused_row.closed_at IS 'When it was replayed or dismissed.';
 
 ALTER TABLE quarantine.refused_row ALTER COLUMN refused_row_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME quarantine.refused_row_refused_row_id_seq

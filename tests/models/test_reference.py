@@ -40,12 +40,13 @@ def test_a_changed_table_makes_its_pages_stale(warehouse_of_models: tuple[Settin
     assert stale == {"docs/reference/erd.md", "docs/reference/ledger.md", "docs/reference/indexes.md"}
 
 
-def test_every_table_has_a_key_a_description_and_a_place_in_one_picture(
+def test_every_table_has_a_key_descriptions_and_a_place_in_one_picture(
     warehouse_of_models: tuple[Settings, Connection],
 ) -> None:
     found = reference.tables(*warehouse_of_models)
     assert {table.schema for table in found} == {"raw", "core", "marts", "ops", "quarantine"}
     assert [str(table) for table in found if not table.told or not table.key] == []
+    assert [f"{table}.{column.name}" for table in found for column in table.columns if not column.told] == []
     pictured = [str(table) for members in diagram.parts(found).values() for table in members]
     assert sorted(pictured) == sorted(map(str, found))
 

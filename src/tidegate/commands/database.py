@@ -37,6 +37,7 @@ def check(json: bool = typer.Option(False, "--json", help="As JSON, for scripts.
 
 def docs(
     check: bool = typer.Option(False, "--check", help="Write nothing; fail if a page is not as the warehouse says."),
+    figures: bool = typer.Option(True, "--figures/--no-figures", help="Measure the guide's figures anew."),
 ) -> None:
     """Write the diagram, the dictionary, the index strategy and docs/DATABASE.md from the running warehouse."""
     from tidegate.evidence import reference
@@ -46,7 +47,7 @@ def docs(
     settings = get_settings()
     with connect(settings, autocommit=True) as connection:
         found = reference.stale(settings, connection) if check else []
-        for name in [] if check else reference.write(settings, connection):
+        for name in [] if check else reference.write(settings, connection, measured=figures):
             typer.echo(f"wrote {name}")
     for finding in found:
         typer.echo(str(finding))

@@ -15,7 +15,7 @@ from tidegate.evidence import (
     security,
     static,
     unit,
-)  # fmt: skip
+)
 from tidegate.evidence.probe import Finding, Ground, Place, Probe
 
 _INTEGRATION = "tests/integration"

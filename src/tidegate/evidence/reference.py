@@ -108,11 +108,11 @@ def stale(settings: Settings, connection: Connection) -> list[Finding]:
     return found
 
 
-def write(settings: Settings, connection: Connection) -> list[str]:
-    """Write every page, measure the guide's figures anew, and return the paths."""
+def write(settings: Settings, connection: Connection, *, measured: bool = True) -> list[str]:
+    """Write every page, with the guide's figures measured anew or left as they are; return the paths."""
     texts = derive(settings, connection)
-    measured = guide.figures(connection, queries.read(settings.project))
-    texts[GUIDE] = guide.fill(texts[GUIDE], measured, "figures")
+    if measured:
+        texts[GUIDE] = guide.fill(texts[GUIDE], guide.figures(connection, queries.read(settings.project)), "figures")
     for name, text in texts.items():
         path = settings.project / name
         path.parent.mkdir(parents=True, exist_ok=True)

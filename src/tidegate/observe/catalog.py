@@ -169,6 +169,6 @@ def _read(
             if (name, column.name) in _BY_PROGRAMS
         ]
         key = tuple(row["key"] or (keys or {}).get(row["name"], ()))
-        told = row["told"] or ("Revision that the warehouse is at." if row["name"] == "migration" else "")
-        found.append(Table(called, row["name"], told, columns, key, (*kept, *loose), tuple(row["rules"] or ())))
+        rules = tuple(row["rules"] or ())
+        found.append(Table(called, row["name"], row["told"] or "", columns, key, (*kept, *loose), rules))
     return found
