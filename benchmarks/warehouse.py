@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from tidegate.settings import Settings, load_settings
 from tidegate.stack import lifecycle, warehouse
 
 CHECKOUT = Path(__file__).parents[1]
+#: Bytes that ten times the year takes, with two copies of it and their WAL.
+ROOM = 12 << 30
 _TABLES = """
 SELECT pg_class.oid, nspname, relname FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
 WHERE relkind = 'r' AND nspname IN ('raw', 'core', 'marts_current') ORDER BY nspname, relname
@@ -57,9 +60,12 @@ def grow(settings: Settings, times: int) -> None:
     PostgreSQL writes them itself, and archives nothing of it: what was before a backup is of no use to it. Nobody
     vacuums from then on, so that no measurement has it beside it.
     """
+    if (free := shutil.disk_usage(settings.home).free) < ROOM:
+        sys.exit(f"{free >> 30} GiB are free in {settings.home}, and {ROOM >> 30} are needed: name another TMPDIR")
     with superuser(settings) as connection:
         connection.execute("ALTER SYSTEM SET autovacuum = off")
         connection.execute("ALTER SYSTEM SET archive_command = '/bin/true'")
+        connection.execute("ALTER SYSTEM SET max_wal_size = '1GB'")
         connection.execute("SELECT pg_reload_conf()")
         connection.execute("CREATE SCHEMA bulk")
         for oid, schema, name in connection.execute(_TABLES).fetchall():
