@@ -8,6 +8,7 @@ TidegateError
 │   ├── HeldError           a gate held the batch: published data is untouched
 │   ├── StackError          a server cannot be had on this machine
 │   ├── BackupError         a backup is damaged or missing, or what follows it is
+│   ├── StrategyError       a strategy document cannot be read, or says what cannot be
 │   └── SealError           what is sealed stays so
 │       ├── NoKeyError      the key is not at hand
 │       ├── WrongKeyError   a key of that name is, and another one was used
@@ -56,6 +57,10 @@ class StackError(TerminalError):
 
 class BackupError(TerminalError):
     """A backup, or the WAL after it, is not what a restore needs."""
+
+
+class StrategyError(TerminalError):
+    """A strategy document cannot be read, or what it says cannot be."""
 
 
 class SealError(TerminalError):

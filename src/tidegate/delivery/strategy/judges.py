@@ -1,0 +1,205 @@
+"""Which gate judges which sentence of a strategy, by which figure of which probe: one table, and the search in it.
+
+What nothing measures yet stands in it, too, with the reason; a sentence that is not in the table is judged by nobody, and
+told of as such. How a gate decides is not written here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tidegate.delivery.gate import Gate
+from tidegate.delivery.strategy.model import Statement, Strategy, Target
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A gate with the figure that it reads; `missing` says why there is none yet.
+
+    With `unit`, the figure is measured in it and held against the target's own number; with `needs`, against that.
+    """
+
+    gate: Gate | None
+    probe: str = ""
+    figure: str = ""
+    unit: str | None = None
+    needs: str = ""
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One thing that strategies set targets for, known by words (a pattern); two lines with the same name mean the same."""
+
+    name: str
+    words: str
+    judges: tuple[Judge, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A sentence of the strategy, or one number in it, with one of its judges; `measure` is empty where nobody knows it."""
+
+    line: int
+    kind: str
+    text: str
+    target: Target | None
+    measure: str
+    judge: Judge
+
+
+def _figure(gate: Gate, probe: str, figure: str, unit: str) -> Judge:
+    return Judge(gate, probe, figure, unit)
+
+
+def _none(gate: Gate, probe: str, figure: str) -> Judge:
+    return Judge(gate, probe, figure, needs="= 0")
+
+
+def _not_yet(gate: Gate | None, why: str) -> tuple[Judge, ...]:
+    return (Judge(gate, missing=why),)
+
+
+_REVERSIBLE = (
+    _none(Gate.MIGRATION, "migration_each", "schema_lines_that_differ"),
+    _none(Gate.MIGRATION, "migration_full_chain", "tables_that_differ"),
+)
+_RESTORED = _figure(Gate.QA, "backup_restore", "rto_seconds", "s")
+_SUITE = "`make test` measures it, but no probe keeps the figure"
+
+#: The first one whose words are found counts. "needs" stands where the sentence names a thing that must not occur.
+MEASURES: tuple[Measure, ...] = (
+    Measure("documentation", r"^documentation", _not_yet(Gate.ENGINEERING, "somebody has to read it")),
+    Measure("dbt tests", r"\bdbt\b", _not_yet(Gate.QA, "dbt's tests run with every build of the marts, but no probe keeps their results")),
+    Measure("end-to-end tests", r"\be2e\b", _not_yet(Gate.QA, _SUITE)),
+    Measure("rows lost in a failover", r"\blost\b", (_figure(Gate.FAILOVER, "pg_failover", "lost", ""),)),
+    Measure("failed reads", r"failed reads", (_figure(Gate.QA, "staging_migration", "failed_reads", ""),)),
+    Measure("longest read", r"longest read", (_figure(Gate.QA, "staging_migration", "longest_read_ms", "ms"),)),
+    Measure("RTO", r"backup rto", (_RESTORED,)),
+    Measure("RTO", r"\brto\b|recovery time", (_RESTORED, _figure(Gate.FAILOVER, "pg_failover", "outage_seconds", "s"))),
+    Measure("RPO", r"\brpo\b|recovery point", (_figure(Gate.QA, "backup_restore", "rpo_seconds", "s"),)),
+    Measure("Redis failover", r"redis.*failover", (_figure(Gate.FAILOVER, "redis_failover", "seconds", "s"),)),
+    Measure("failover", r"failover", (_figure(Gate.FAILOVER, "pg_failover", "outage_seconds", "s"),)),
+    Measure("reversible migrations", r"rollback|reversib", _REVERSIBLE),
+    Measure("API P95", r"\bapi\b.*\bp95\b", _not_yet(Gate.LOAD, "nothing serves an API yet")),
+    Measure("query P95", r"quer.*\bp95\b|\bp95\b.*quer", (_figure(Gate.QUERY, "explain", "p95_ms", "ms"),)),
+    Measure("pool utilisation", r"pool utili[sz]ation", (_figure(Gate.LOAD, "pool_stress", "normal_utilisation", "of 1"),)),
+    Measure("connection pooling", r"connection pool|stress", (_none(Gate.LOAD, "pool_stress", "saturated_failed"),)),
+    Measure("replication lag", r"replication lag|\blag\b",
+            _not_yet(Gate.FAILOVER, "`tidegate database check` sees it, but no probe writes it down")),
+    Measure("uptime", r"uptime", _not_yet(None, "it takes months of watching, and no release is held up for it")),
+    Measure("pipeline success rate", r"success rate",
+            _not_yet(Gate.QA, "the ledger has every run, but no probe counts them; 99.5 % needs 600 runs without a failure")),
+    Measure("freshness", r"freshness|streaming", _not_yet(Gate.QA, "`upkeep_freshness` judges it hourly, but no probe gathers that")),
+    Measure("pipeline SLA", r"pipeline sla|\bbatch\b",
+            _not_yet(Gate.LOAD, "the ledger has the seconds of every step (ops.step), but no probe adds them up")),
+    Measure("transactions per second", r"\btps\b|transactions per second", (_figure(Gate.LOAD, "pgbench", "tps", "/s"),)),
+    Measure("throughput", r"throughput", _not_yet(Gate.LOAD, "no probe times a whole pipeline")),
+    Measure("cache hit rate", r"hit (rate|ratio)", (_figure(Gate.QA, "redis", "hit_rate", "of 1"),)),
+    Measure("coverage of critical paths", r"coverage.*critical|critical paths", _not_yet(Gate.QA, _SUITE)),
+    Measure("coverage", r"coverage", _not_yet(Gate.QA, _SUITE)),
+    Measure("vulnerabilities", r"vulnerabilit", _not_yet(Gate.QA, "no probe runs pip-audit")),
+    Measure("mypy", r"\bmypy\b", _not_yet(Gate.CI, "`make lint` runs it, but no probe keeps the result")),
+    Measure("ruff", r"\bruff\b", _not_yet(Gate.CI, "`make lint` runs it, but no probe keeps the result")),
+    Measure("P0 schema", r"p0 schema", (_none(Gate.SCHEMA, "ddl_syntax", "failed"), _none(Gate.PGTAP, "pgtap", "failed"))),
+    Measure("P0 features", r"p0 feature|p0 .*flows", _not_yet(Gate.QA, "each has acceptance criteria of its own, which QA's sign-off answers")),
+    Measure("index strategy", r"\bindex(es)?\b", (_none(Gate.QUERY, "index_usage", "without_reason"),)),
+    Measure("backup and restore", r"backup|restore", (_none(Gate.QA, "backup_restore", "tables_that_differ"),)),
+    Measure("row-level security", r"row-level|\brls\b", (_none(Gate.COMPLIANCE, "rls_verification", "foreign_rows_seen"),)),
+    Measure("masking", r"mask", _not_yet(Gate.COMPLIANCE, "a rehearsal is masked when it is made, but no probe looks for what is left")),
+    Measure("encrypted columns", r"encrypt.*(pii|sensitive|column)|(column|pii).*encrypt",
+            (_none(Gate.COMPLIANCE, "pii_encryption", "findings"),)),
+    Measure("audit", r"\baudit", (_none(Gate.COMPLIANCE, "audit_log_check", "chain_findings"),
+                                  _none(Gate.COMPLIANCE, "audit_log_check", "tables_unwatched"))),
+    Measure("encrypted connections", r"\b(tls|ssl)\b", (_none(Gate.COMPLIANCE, "auth_audit", "findings"),)),
+    Measure("least privilege", r"least.privilege", (_none(Gate.COMPLIANCE, "auth_audit", "findings"),)),
+    Measure("who is let in", r"authenticat|authori[sz]ation|access control",
+            (_none(Gate.COMPLIANCE, "auth_audit", "findings"), *_not_yet(Gate.COMPLIANCE, "whom services let in beside the database, no probe tries"))),
+    Measure("settings documented", r"\.env\.example", _not_yet(Gate.CI, "a test holds .env.example to the settings, but no probe keeps its result")),
+    Measure("no secrets", r"secret|credential", (_none(Gate.SECRETS, "gitleaks", "leaks"), _none(Gate.SECRETS, "gitleaks_full", "leaks"))),
+    Measure("ERD and dictionary", r"\berd\b|data dictionary", _not_yet(Gate.ENGINEERING, "no probe compares the two with the database")),
+    Measure("CI", r"\bci/cd\b", _not_yet(Gate.CI, "no probe runs act or actionlint")),
+    Measure("compliance", r"complian|gdpr|sensitiv", _not_yet(Gate.COMPLIANCE, "checklists are answered by people")),
+    Measure("expectations", r"great expectations|quality suites",
+            _not_yet(Gate.QA, "each batch has its verdicts in the ledger, but no probe gathers them")),
+    Measure("idempotent pipelines", r"idempoten", _not_yet(Gate.QA, _SUITE)),
+    Measure("lineage", r"lineage", _not_yet(Gate.ENGINEERING, "no probe compares it with what ran")),
+    Measure("contracts", r"contract|schema version", _not_yet(Gate.SCHEMA, "`tidegate contract check` judges it, but no probe keeps its result")),
+    Measure("dashboards", r"dashboard", _not_yet(Gate.ENGINEERING, "somebody has to look")),
+    Measure("deployment", r"deploy", (_none(Gate.DEPLOYMENT, "app_health", "failed"),
+                                      *_not_yet(Gate.DEPLOYMENT, "on a rehearsal; only the release itself shows the rest"))),
+)  # fmt: skip
+
+_WATCHED = (
+    "`tidegate database check` looks every five minutes (`upkeep_database`); an alarm is no condition of a release"
+)
+#: What somebody is told of while it runs. The names are those of targets, where there is one for the same thing.
+ALERTS: tuple[Measure, ...] = tuple(
+    Measure(name, words, _not_yet(None, _WATCHED))
+    for name, words in (
+        ("replication lag", r"\blag\b"), ("pool utilisation", r"\bpool\b"), ("disk", r"\bdisk\b"), ("slow queries", r"quer"),
+    )
+)  # fmt: skip
+_UNKNOWN = Judge(None, missing="no gate knows this sentence: only a person can judge it")
+_NOTHING = re.compile(r"^(n/?a|none)\b", re.I)
+
+
+def measure(target: Target, text: str) -> Measure | None:
+    """Return what a number is about; the words beside it count before the rest of its sentence."""
+    table = ALERTS if target.purpose == "alert" else MEASURES
+    near = f"{target.subject} {target.condition}"
+    return next((known for where in (near, text) for known in table if re.search(known.words, where, re.I)), None)
+
+
+def measures(text: str) -> list[Measure]:
+    """Return everything that a sentence without a number speaks of; it holds when all of that does."""
+    found = {known.name: known for known in reversed(MEASURES) if re.search(known.words, text, re.I)}
+    return list(reversed(found.values()))
+
+
+def judged(strategy: Strategy) -> list[Judged]:
+    """Return every target, launch criterion and demand on security with each of its judges, in the document's order."""
+    return sorted(_judged(strategy), key=lambda one: one.line)
+
+
+def _judged(strategy: Strategy) -> Iterator[Judged]:
+    for statement in (*strategy.requirements, strategy.testing.coverage):
+        # A sentence without a number is a remark on how, except about security.
+        if statement.targets or (statement.group == "Security" and not _is_open(statement)):
+            kind = "alert" if any(t.purpose == "alert" for t in statement.targets) else "requirement"
+            yield from _of(statement, kind)
+    for statement in strategy.success.launch:
+        if not statement.entry.blank:
+            yield from _of(statement, "launch criterion")
+    for kpi in strategy.success.kpis:
+        if not kpi.target.blank:
+            yield from _of(
+                Statement("KPIs", kpi.metric.text, kpi.target, kpi.targets),
+                "KPI",
+                f"{kpi.metric.text}: {kpi.target.text}",
+            )
+
+
+def _is_open(statement: Statement) -> bool:
+    return statement.entry.blank or _NOTHING.match(statement.entry.text) is not None
+
+
+def _of(statement: Statement, kind: str, text: str = "") -> Iterator[Judged]:
+    text = text or statement.entry.text
+    for target in (one for one in statement.targets if one.purpose != "expected"):
+        found = measure(target, text)
+        for judge in found.judges if found else (_UNKNOWN,):
+            yield Judged(statement.entry.line, kind, text, target, found.name if found else "", judge)
+    if not statement.targets:
+        for known in measures(text) or [Measure("", "", (_UNKNOWN,))]:
+            for judge in known.judges:
+                yield Judged(statement.entry.line, kind, text, None, known.name, _without_a_number(judge))
+
+
+def _without_a_number(judge: Judge) -> Judge:
+    """Return who judges a sentence without a number: a figure that must be held against one judges nothing."""
+    if judge.unit is None:
+        return judge
+    return Judge(judge.gate, missing=f"it states no number for {judge.figure} of the probe {judge.probe}: write one")
