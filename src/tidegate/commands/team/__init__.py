@@ -1,0 +1,1 @@
+"""The commands of `team`, one noun a module, as `tidegate.commands` has those of `tidegate`."""
