@@ -40,6 +40,9 @@ def test_a_strategy_that_is_filled_in_can_be_used(tmp_path: Path) -> None:
         ("- RTO: 15 minutes", "- RTO: 15 minutes\n- RTO: 16 minutes (on Sundays)", "RTO is <= 16 min here and < 15 min"),
         ("- [ ] Query P95 < 50ms", "- [ ] Query P95 < 40ms", "query P95 is < 40 ms here and < 50 ms in line "),
         ("- [ ] >= 80% test coverage", "- [ ] >= 70% test coverage", "coverage is >= 70% here and >= 80% in line "),
+        ("**Auto-approve threshold**: $0", "**Auto-approve threshold**: €0", "€0 is approved without asking, and < $7 of line"),
+        ("- RTO: 15 minutes", "- RTO: > 15 minutes", "RTO > 15 min is met by the worse ones"),
+        ("- [ ] >= 80% test coverage", "- [ ] < 80% test coverage", "< 80% is met by the worse ones"),
         ("pool > 90%", "pool > 70%", "pool utilisation alerts at > 70%, which the target of line "),
         ("response P95: < 50ms", "response P95: < 50%", "query P95 is measured as time, and < 50% is none"),
         ("P0 — Must-Have (Launch Blockers)\n", "P0 — Must-Have (Launch Blockers)\n| # | Feature | Description | Acceptance Criteria | Complexity |\n|--|--|--|--|--|\n| 1 | Moorings | hold | | M |\n\n", "P0 feature 'Moorings' has no acceptance criteria"),
@@ -91,6 +94,14 @@ def test_what_is_not_measurable_is_told_and_keeps_nobody(tmp_path: Path) -> None
     told = {one.told for one in findings if one.kind == "not measurable"}
     assert any("no probe runs pip-audit" in one for one in told)
     assert any(one.startswith("Replication lag < 1 s (Failover Gate)") for one in told)
+
+
+def test_a_demand_without_a_number_is_told_of(tmp_path: Path) -> None:
+    findings = found(tmp_path, ("- Query response P95: < 50ms", "- Query response P95: low"))
+    told = [one.told for one in findings if one.kind == "not measurable" and "P95: low" in one.told]
+    assert told == [
+        "Query response P95: low (queries with an index) (Query Performance Gate): it states no number for p95_ms of the probe explain: write one"
+    ]
 
 
 def test_a_criterion_that_is_ticked_by_hand_counts_for_nothing(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ def test_a_bound_is_found_where_it_stands_in_a_sentence(sign: str, number: Decim
         ("Alert on lag > 5s, pool > 90%, disk > 80%", ["> 5 s", "> 90%", "> 80%"]),
         (">= 80% (tooling), 100% (rollback)", [">= 80%", "<= 100%"]),
         ("any payment over $50, whatever recurs", ["> $50"]),
+        ("P95 at most 2 s", ["<= 2 s"]),
+        ("P95 under 2 s, P99 2 minutes", ["< 2 s"]),
         ("1,500 ms", ["<= 1500 ms"]),
         ("Zero CRITICAL/HIGH vulnerabilities", ["= 0"]),
         ("PostgreSQL 16 / Redis 7, Python 3.12+, AES-256, `src/<package>/`, a -> b, x => y", []),

@@ -16,6 +16,7 @@ from tidegate.delivery.strategy import draft, look, read
 from tidegate.delivery.strategy.check import check, every_field
 from tidegate.errors import StrategyError
 
+FILLED = fill(draft.text("databaseEng"))
 OURS = ROOT / "strategies" / "database.md"
 TARGETS = [
     ("Query response P95", "< 50 ms"), ("Connection pool utilization", "< 80%"), ("Replication lag", "< 1 s"),
@@ -34,7 +35,7 @@ ALERTS = [
 def strategy(tmp_path: Path) -> Path:
     """A strategy that is filled in."""
     path = tmp_path / "strategy.md"
-    path.write_text(fill(draft.text("databaseEng")))
+    path.write_text(FILLED)
     return path
 
 
@@ -157,7 +158,7 @@ def test_any_target_that_is_written_is_the_target_that_is_read(
     number: object, unit: str, sign: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("target") / "strategy.md"
-    path.write_text(fill(draft.text("databaseEng")).replace("P95: < 50ms", f"P95: {sign}{number}{unit}", 1))
+    path.write_text(FILLED.replace("P95: < 50ms", f"P95: {sign}{number}{unit}", 1))
     first = read(path).requirements[0].targets[0]
     assert (first.subject, first.bound.value, first.condition) == (
         "Query response P95",
@@ -185,6 +186,8 @@ def test_any_target_that_is_written_is_the_target_that_is_read(
         ("**Auto-approve threshold**: $0", "**Auto-approve threshold**: nothing", 0, "found 'nothing .*' as Auto-approve threshold, expected a number such as `[$]0`"),
         ("**Token Budget Tolerance**: < $7", "**Token Budget Tolerance**: little", 0, "found 'little per run' as Token Budget Tolerance"),
         ("**Threshold**: < 90% confidence", "**Threshold**: when unsure", 0, "expected a number such as `< 90%`"),
+        ("- RTO: 15 minutes", "- Noise: 5%", 0, "found '5%' without a comparison in '5%', expected `>= 5%` or `<= 5%`; write which one is meant"),
+        ("| < 5 s |", "| 3 letters |", 0, "found '3' without a comparison in '3 letters'"),
         ("| M | H |", "| M | huge |", 0, "found 'huge' as impact, expected one of H, M, L"),
         ("**Hard Deadline**: 2027-12-31", "**Hard Deadline**: 2027-02-31", 0, "found the date '2027-02-31', expected one such as"),
         ("**Hard Deadline**: 2027-12-31", "**Hard Deadline**: soon", 0, "found the date 'soon'"),
@@ -230,6 +233,28 @@ def test_a_table_without_a_row_is_told(strategy: Path, what: str) -> None:
     assert any(f"found a table of {what} without a row" in one for one in problems(strategy))
 
 
+def test_demands_on_speed_without_any_number_are_told(strategy: Path) -> None:
+    text = strategy.read_text()
+    start, end = text.index("**Performance**:\n"), text.index("**Security**:")
+    strategy.write_text(f"{text[:start]}**Performance**:\n- Queries are quick\n\n{text[end:]}")
+    line = text[:start].count("\n") + 2
+    assert problems(strategy) == [
+        f"{strategy}:{line}: found no number under **Performance**, expected a target such as `RTO: < 15 minutes`; add one"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("Uptime: 99.5%", ">= 99.5%"), ("Disk usage: 70%", "<= 70%"), ("Error rate: 1%", "<= 1%"), ("Success rate: 99%", ">= 99%"),
+        ("RTO: 15 minutes (high availability)", "<= 15 min"), ("Throughput: 400 rows/s", ">= 400 /s"), ("P95 at most 2 s", "<= 2 s"),
+    ],
+)  # fmt: skip
+def test_a_number_without_a_comparison_is_meant_as_people_mean_it(strategy: Path, written: str, meant: str) -> None:
+    change(strategy, "- Replication lag: < 1 second", f"- {written}")
+    assert str(read(strategy).requirements[2].targets[0].bound) == meant
+
+
 def test_a_label_that_nobody_reads_is_told_of(strategy: Path) -> None:
     line = change(strategy, "**Package Manager**", "**Favourite Colour**: teal\n\n**Package Manager**")
     assert [(entry.text, entry.line) for entry in look(strategy).unread] == [("**Favourite Colour**", line)]
@@ -273,7 +298,7 @@ def test_a_line_that_is_lost_or_doubled_ends_in_a_strategy_or_in_sentences(data:
     from tidegate.delivery.strategy import document
     from tidegate.delivery.strategy.read import _Reader
 
-    lines = fill(draft.text("dataEng")).splitlines()
+    lines = FILLED.splitlines()
     at = data.draw(st.integers(0, len(lines) - 1))
     changed = (
         lines[:at]

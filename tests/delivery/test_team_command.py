@@ -132,3 +132,13 @@ def test_a_broken_document_is_shown_as_far_as_it_can_be_read(
     assert (status, "malformed: found the unit 'moon'" in out, "identity.name" in out) == (1, True, True)
     status, _, err = team("strategy", "show", path, capsys=capsys)
     assert (status, "found the unit 'moon' in '< 1 moon', expected one of" in err) == (1, True)
+
+
+def test_what_is_written_in_a_document_is_no_command_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "strategy.md"
+    path.write_text(fill(draft.text("dataEng")).replace("- [ ] Data lineage", "- [ ] \x1b[2JThe lighthouse"))
+    for command in ("check", "show"):
+        out = team("strategy", command, path, capsys=capsys)[1]
+        assert ("\x1b" in out, "\\x1b[2JThe lighthouse" in out) == (False, True)

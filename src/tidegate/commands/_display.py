@@ -21,6 +21,11 @@ def _text(value: Any) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
+def print_line(told: str) -> None:
+    """Print a sentence, which may hold what somebody else has written, as one line."""
+    typer.echo(_text(told))
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print rows under their columns: as a table on a terminal, else as lines with tabs; nothing without rows."""
     shown = [[_text(value) for value in row] for row in rows]

@@ -28,7 +28,7 @@ def check(path: Path = _PATH, json: bool = _JSON) -> None:
 
     Ends with status 1 when the strategy cannot be used as it is; what may stay open, or is not measurable, is only told.
     """
-    from tidegate.commands._display import print_json, print_table
+    from tidegate.commands._display import print_json, print_line, print_table
     from tidegate.delivery.strategy.check import check, every_field
     from tidegate.delivery.strategy.read import look
 
@@ -49,17 +49,17 @@ def check(path: Path = _PATH, json: bool = _JSON) -> None:
         print_table(("line", "field", "value"), [(f.line, f.name, f.text) for f in fields if not f.blank])
         typer.echo("")
         for finding in findings:
-            typer.echo(f"{path}:{finding.line}: {finding.kind}: {finding.told}")
+            print_line(f"{path}:{finding.line}: {finding.kind}: {finding.told}")
         filled = sum(not f.blank for f in fields)
         state = f"{len(fatal)} findings keep it from being used" if fatal else "it can be used"
-        typer.echo(f"{path}: {filled} of {len(fields)} values are filled in; {state}")
+        print_line(f"{path}: {filled} of {len(fields)} values are filled in; {state}")
     if fatal:
         raise typer.Exit(1)
 
 
 def show(path: Path = _PATH, json: bool = _JSON) -> None:
     """Show targets and launch criteria, each with the gate that will judge it, by which figure of which probe."""
-    from tidegate.commands._display import print_json, print_table
+    from tidegate.commands._display import print_json, print_line, print_table
     from tidegate.delivery.strategy import read
     from tidegate.delivery.strategy.judges import judged
 
@@ -72,7 +72,7 @@ def show(path: Path = _PATH, json: bool = _JSON) -> None:
     missing = [row for row in rows if row["missing"]]
     typer.echo(f"\n{len(missing)} of {len(rows)} are not measurable yet:")
     for row in missing:
-        typer.echo(f"{path}:{row['line']}: {row['what']}: {row['missing']}")
+        print_line(f"{path}:{row['line']}: {row['what']}: {row['missing']}")
 
 
 def _row(one: Judged) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from tidegate.delivery.strategy.document import Entry
-from tidegate.delivery.strategy.judges import judged, measure
+from tidegate.delivery.strategy.judges import MORE_IS_BETTER, judged, measure
 from tidegate.delivery.strategy.model import Named, Statement, Strategy, Target
 from tidegate.delivery.strategy.quantity import UNITS
 from tidegate.delivery.strategy.read import GROUPS, Look
@@ -151,9 +151,14 @@ def _approval_above_tolerance(strategy: Strategy) -> Iterator[tuple[int, str]]:
             *cost.tolerance.targets,
             *(t for t in cost.forbidden.targets if t.bound.comparison in (">", ">=")),
         ):
-            if limit.bound.unit == threshold.bound.unit and limit.bound.base < threshold.bound.base:
-                shown = f"{threshold.bound.unit.symbol}{threshold.bound.value}"
-                other = f"{limit.bound} of line {limit.line}"
+            shown = f"{threshold.bound.unit.symbol}{threshold.bound.value}"
+            other = f"{limit.bound} of line {limit.line}"
+            if limit.bound.unit != threshold.bound.unit:
+                yield (
+                    threshold.line,
+                    f"{shown} is approved without asking, and {other} is another currency: write one of them",
+                )
+            elif limit.bound.base < threshold.bound.base:
                 yield threshold.line, f"up to {shown} is approved without asking, which is above {other}: lower it"
 
 
@@ -197,6 +202,19 @@ def _alarms_within_targets(strategy: Strategy) -> Iterator[tuple[int, str]]:
                 )
 
 
+def _targets_that_ask_for_the_worse(strategy: Strategy) -> Iterator[tuple[int, str]]:
+    for text, target in _targets(strategy):
+        sign, dimension = target.bound.comparison, target.bound.unit.dimension
+        known = measure(target, text)
+        more = dimension == "rate" or (known is not None and known.name in MORE_IS_BETTER)
+        slow = dimension == "time" and sign in (">", ">=")
+        if target.purpose == "target" and (slow or (more and sign in ("<", "<="))):
+            yield (
+                target.line,
+                f"{target.subject or text} {target.bound} is met by the worse ones: turn the comparison round",
+            )
+
+
 def _units_that_no_figure_has(strategy: Strategy) -> Iterator[tuple[int, str]]:
     for one in judged(strategy):
         if one.target and one.judge.unit is not None:
@@ -210,7 +228,7 @@ def _units_that_no_figure_has(strategy: Strategy) -> Iterator[tuple[int, str]]:
 
 _RULES: tuple[Callable[[Strategy], Iterator[tuple[int, str]]], ...] = (
     _milestones_after_the_deadline, _milestones_out_of_order, _approval_above_tolerance, _blockers_without_criteria, _stated_twice,
-    _alarms_within_targets, _units_that_no_figure_has,
+    _alarms_within_targets, _targets_that_ask_for_the_worse, _units_that_no_figure_has,
 )  # fmt: skip
 
 

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 
 from tidegate.delivery.strategy import quantity
 from tidegate.delivery.strategy.document import Block, Document, Entry, Item, Problem, Row, Section, key
 from tidegate.delivery.strategy.model import Named, Purpose, Statement, Target
-from tidegate.delivery.strategy.quantity import Comparison, QuantityError
+from tidegate.delivery.strategy.quantity import Bound, Comparison, QuantityError
 
-_LOWER = re.compile(r"uptime|rate\b|coverage|throughput|availab|success|hit|^100\s*%", re.I)
 _NONE = re.compile(r"^(n/?a|none)\b|^-$", re.I)
+#: Shares of which more is better, and of which less is.
+_MORE = re.compile(r"uptime|availab|coverage|success|\bpass|\bhit\b|accura|complete|on.time", re.I)
+_LESS = re.compile(r"utili[sz]ation|usage|\berror|\bfail|\bloss\b|\blost\b|\bmiss|\bfull\b", re.I)
 
 
-def implied_by(text: str) -> Comparison:
-    """Return how a number without a comparison is meant: an uptime is at least that, a duration at most."""
-    return ">=" if _LOWER.search(text) else "<="
+def meant(subject: str, bound: Bound, purpose: Purpose) -> Comparison | None:
+    """Return how a number without a comparison is meant, a duration as at most that; None where it could be either."""
+    if purpose == "expected":
+        return "="
+    if purpose != "target":
+        return "<="
+    match bound.unit.dimension:
+        case "share" if bound.value == 100:
+            return ">="
+        case "share":
+            more, less = _MORE.search(subject), _LESS.search(subject)
+            return None if bool(more) == bool(less) else ">=" if more else "<="
+        case "rate":
+            return ">="
+        case "count":
+            return "=" if bound.value == 0 else None
+        case _:
+            return "<="
 
 
 class Form:
@@ -72,7 +90,7 @@ class Form:
         for item in self.items(title, *labels):
             name, text = (item.label, item.text) if item.label else _split(item.text)
             value = Entry(text, item.line)
-            named.append(Named(name, value, self.targets(name, value, "money", "=") if money else ()))
+            named.append(Named(name, value, self.targets(name, value, "money") if money else ()))
         return tuple(named)
 
     def rows(
@@ -111,13 +129,13 @@ class Form:
     # ── Numbers ──────────────────────────────────────────────────────────────────────────────────────────
 
     def targets(
-        self, name: str, entry: Entry, purpose: Purpose, implied: Comparison, *, strict: bool = False, counts: bool = False
+        self, name: str, entry: Entry, purpose: Purpose, *, strict: bool = False, counts: bool = False
     ) -> tuple[Target, ...]:  # fmt: skip
         """Return the numbers of a text; what is still to be filled in has none."""
         if entry.blank or _NONE.match(entry.text):
             return ()
         try:
-            found = list(quantity.find(entry.text, implied, strict=strict, counts=counts))
+            found = list(quantity.find(entry.text, "=", strict=strict, counts=counts))
         except QuantityError as error:
             self.problem(entry.line, f"{error.found} in {_short(entry.text)!r}", error.expected, error.advice)
             return ()
@@ -126,29 +144,33 @@ class Form:
             following = found[number + 1].start if number + 1 < len(found) else len(entry.text)
             before = re.split(r"[,;(]\s*", entry.text[end : one.start])[-1]
             after = re.split(r"[,;]", entry.text[one.end : following])[0]
-            subject = " ".join(filter(None, [name, _bare(before)]))
-            targets.append(Target(subject, one.bound, entry.line, _bare(after), one.implied, purpose))
-            end = one.end
+            subject, condition = " ".join(filter(None, [name, _bare(before)])), _bare(after)
+            bound, end = one.bound, one.end
+            if one.implied:
+                comparison = meant(f"{subject} {condition}", bound, purpose)
+                if comparison is None:
+                    told = f"{bound}".removeprefix("= ")
+                    self.problem(entry.line, f"{told!r} without a comparison in {_short(entry.text)!r}",
+                                 f"`>= {told}` or `<= {told}`", "write which one is meant")  # fmt: skip
+                    continue
+                bound = replace(bound, comparison=comparison)
+            targets.append(Target(subject, bound, entry.line, condition, one.implied, purpose))
         return tuple(targets)
 
     def statement(
         self, group: str, item: Item, purpose: Purpose = "target", *, strict: bool = False, counts: bool = False
     ) -> Statement:  # fmt: skip
         """Return an item as a sentence with its numbers."""
-        name, text = _split(item.text)
-        if item.label:
-            name, text = item.label, item.text
-        implied = implied_by(item.text)
-        entry = Entry(text, item.line)
-        return Statement(
-            group, name, Entry(item.text, item.line),
-            self.targets(name, entry, purpose, implied, strict=strict, counts=counts), item.checked,
-        )  # fmt: skip
+        name, text = (item.label, item.text) if item.label else _split(item.text)
+        said = Entry(f"{item.label}: {item.text}" if item.label else item.text, item.line)
+        targets = self.targets(name, Entry(text, item.line), purpose, strict=strict, counts=counts)
+        return Statement(group, name, said, targets, item.checked)
 
-    def amount(self, entry: Entry, name: str, purpose: Purpose, example: str, implied: Comparison = "<=") -> Statement:
+    def amount(self, entry: Entry, name: str, purpose: Purpose, example: str) -> Statement:
         """Return a statement that must hold a number."""
-        targets = self.targets(name, entry, purpose, implied, strict=True)
-        if not entry.blank and not targets:
+        told = len(self.problems)
+        targets = self.targets(name, entry, purpose, strict=True)
+        if not entry.blank and not targets and len(self.problems) == told:
             self.problem(entry.line, f"{_short(entry.text)!r} as {name}", f"a number such as `{example}`", "write one")
         return Statement("", name, entry, targets)
 

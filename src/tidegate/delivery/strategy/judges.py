@@ -132,6 +132,11 @@ MEASURES: tuple[Measure, ...] = (
                                       *_not_yet(Gate.DEPLOYMENT, "on a rehearsal; only the release itself shows the rest"))),
 )  # fmt: skip
 
+#: Of which a target says the least that is enough.
+MORE_IS_BETTER = (
+    "uptime", "pipeline success rate", "coverage", "coverage of critical paths", "dbt tests", "cache hit rate",
+    "reversible migrations", "throughput", "transactions per second",
+)  # fmt: skip
 _WATCHED = (
     "`tidegate database check` looks every five minutes (`upkeep_database`); an alarm is no condition of a release"
 )
@@ -143,6 +148,7 @@ ALERTS: tuple[Measure, ...] = tuple(
     )
 )  # fmt: skip
 _UNKNOWN = Judge(None, missing="no gate knows this sentence: only a person can judge it")
+_DEMANDS = ("Performance", "Security", "Availability")
 _NOTHING = re.compile(r"^(n/?a|none)\b", re.I)
 
 
@@ -166,8 +172,8 @@ def judged(strategy: Strategy) -> list[Judged]:
 
 def _judged(strategy: Strategy) -> Iterator[Judged]:
     for statement in (*strategy.requirements, strategy.testing.coverage):
-        # A sentence without a number is a remark on how, except about security.
-        if statement.targets or (statement.group == "Security" and not _is_open(statement)):
+        # A sentence without a number is a remark on how, except where something is demanded.
+        if statement.targets or (statement.group in _DEMANDS and not _is_open(statement)):
             kind = "alert" if any(t.purpose == "alert" for t in statement.targets) else "requirement"
             yield from _of(statement, kind)
     for statement in strategy.success.launch:

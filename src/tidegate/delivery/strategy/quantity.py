@@ -140,7 +140,8 @@ class Found:
 
 _SIGNS = r"<=|>=|==|[<>=≤≥]"
 _SAID = "|".join(sorted((word.replace(" ", r"\s+") for word in _WORDS if word[0].isalpha()), key=len, reverse=True))
-_NUMBER = r"(?P<money>[$€])?\s*(?P<number>\d[\d.,]*(?<![.,]))"
+#: `P95` holds no number.
+_NUMBER = r"(?P<money>[$€])?\s*(?P<number>(?<![\w.])\d[\d.,]*(?<![.,]))"
 _UNIT = r"\s*(?P<unit>%|µs|of\s1\b|/?[A-Za-z][A-Za-z]*(?:/[A-Za-z]+)?)?"
 _BOUND = re.compile(rf"(?:(?P<sign>(?<![-=<>\w])(?:{_SIGNS})|\b(?:{_SAID})(?=[\s$€\d]))\s*)?{_NUMBER}{_UNIT}", re.I)
 _DANGLING = re.compile(r"(?<![-=<>\w])(?:<=|>=|[<>≤≥])(?=\s*(?:[-+.,;)]|$)|\s+[^\s\d$€])")
@@ -179,12 +180,8 @@ def find(text: str, implied: Comparison, *, strict: bool, counts: bool = False) 
         said = match["sign"] is not None
         if not said and not _BEGINNING.search(text[: match.start()]):
             continue
-        if (
-            not said
-            and not (strict and match.start() == 0)
-            and not match["money"]
-            and (match["unit"] or "") not in UNITS
-        ):
+        known = match["money"] or (match["unit"] or "") in UNITS or (strict and match.start() == 0)
+        if not said and not known and not counts:
             continue
         if not said and not match["money"] and not match["unit"] and not counts:
             continue

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tidegate.delivery.strategy import document
 from tidegate.delivery.strategy.document import Block, Entry, Item, Problem, Section, key
-from tidegate.delivery.strategy.form import Form, implied_by
+from tidegate.delivery.strategy.form import Form
 from tidegate.delivery.strategy.model import (
     Audience,
     AutoSync,
@@ -207,17 +207,23 @@ class _Reader(Form):
     def _requirements(self) -> Iterator[Statement]:
         title = "Non-Functional Requirements"
         for group in GROUPS:
-            for item in self.items(title, group, optional=group == "Accessibility"):
-                purpose: Purpose = (
-                    "alert" if _ALERT.search(item.text) else "expected" if _EXPECTED.match(item.text) else "target"
+            items = self.items(title, group, optional=group == "Accessibility")
+            said = []
+            for item in items:
+                alert, expected = _ALERT.search(item.text), _EXPECTED.match(item.text)
+                purpose: Purpose = "alert" if alert else "expected" if expected else "target"
+                said.append(self.statement(group, item, purpose, strict=group in _MEASURED))
+            if group in _MEASURED and said and not any(one.targets or one.entry.blank for one in said):
+                self.problem(
+                    items[0].line, f"no number under **{group}**", "a target such as `RTO: < 15 minutes`", "add one"
                 )
-                yield self.statement(group, item, purpose, strict=group in _MEASURED)
+            yield from said
 
     def _testing(self) -> Testing:
         title = "Testing Requirements"
         coverage = self.text(title, "Test Coverage Target")
         return Testing(
-            self.amount(coverage, "Test Coverage Target", "target", ">= 80%", ">="),
+            self.amount(coverage, "Test Coverage Target", "target", ">= 80%"),
             tuple(self.statement("Required Test Types", item) for item in self.boxes(title, "Required Test Types")),
             self.boxes(title, "CI/CD Requirements"), self.text(title, "Testing Tools"),
         )  # fmt: skip
@@ -245,7 +251,7 @@ class _Reader(Form):
             self.amount(self.text(title, "Token Budget Tolerance"), "Token Budget Tolerance", "money", "< $5 per run"),
             self.amount(self.item(rules, "Auto-approve threshold"), "Auto-approve threshold", "money", "$0"),
             self.item(rules, "Requires explicit approval"),
-            Statement("", "Forbidden without user present", forbidden, self.targets("", forbidden, "money", "=")),
+            Statement("", "Forbidden without user present", forbidden, self.targets("", forbidden, "money")),
             tuple(Payment(*cells) for cells in rows), self.text(title, "Cost Estimation Detail Level"),
             self.text(title, "If costs exceed estimate", "What happens if actual costs exceed estimate?"),
         )  # fmt: skip
@@ -260,9 +266,8 @@ class _Reader(Form):
         self.find(title, "KPIs")
         kpis = []
         for metric, target, method in self.rows(title, "KPIs", "Metric", "Target", "How to Measure"):
-            implied = implied_by(metric.text)
             name = "" if metric.blank else metric.text
-            kpis.append(Kpi(metric, target, method, self.targets(name, target, "target", implied, counts=True)))
+            kpis.append(Kpi(metric, target, method, self.targets(name, target, "target", counts=True)))
         return Success(launch, tuple(kpis), self.text(title, "Definition of Done"))
 
     def _references(self) -> References:
