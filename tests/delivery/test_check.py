@@ -8,7 +8,8 @@ import pytest
 from tests.delivery.filling import fill
 
 from tidegate.delivery.strategy import draft, look
-from tidegate.delivery.strategy.check import Finding, check, every_field
+from tidegate.delivery.strategy.check import Finding, check
+from tidegate.delivery.strategy.fields import every_field
 
 FILLED = fill(draft.text("databaseEng"))
 

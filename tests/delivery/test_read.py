@@ -13,7 +13,8 @@ from tests.delivery.filling import fill
 from tests.delivery.originals import ROOT, STRATEGIES, original
 
 from tidegate.delivery.strategy import draft, look, read
-from tidegate.delivery.strategy.check import check, every_field
+from tidegate.delivery.strategy.check import check
+from tidegate.delivery.strategy.fields import every_field
 from tidegate.errors import StrategyError
 
 FILLED = fill(draft.text("databaseEng"))
@@ -253,6 +254,15 @@ def test_demands_on_speed_without_any_number_are_told(strategy: Path) -> None:
 def test_a_number_without_a_comparison_is_meant_as_people_mean_it(strategy: Path, written: str, meant: str) -> None:
     change(strategy, "- Replication lag: < 1 second", f"- {written}")
     assert str(read(strategy).requirements[2].targets[0].bound) == meant
+
+
+def test_two_targets_of_one_sentence_have_each_their_own_words(strategy: Path) -> None:
+    change(strategy, "- Replication lag: < 1 second", "- Query P95 &lt; 50 ms and P99 < 90 ms, at peak")
+    found = read(strategy).requirements[2].targets
+    assert [(t.subject, str(t.bound), t.condition) for t in found] == [
+        ("Query P95", "< 50 ms", ""),
+        ("P99", "< 90 ms", ""),
+    ]
 
 
 def test_a_label_that_nobody_reads_is_told_of(strategy: Path) -> None:

@@ -29,7 +29,8 @@ def check(path: Path = _PATH, json: bool = _JSON) -> None:
     Ends with status 1 when the strategy cannot be used as it is; what may stay open, or is not measurable, is only told.
     """
     from tidegate.commands._display import print_json, print_line, print_table
-    from tidegate.delivery.strategy.check import check, every_field
+    from tidegate.delivery.strategy.check import check
+    from tidegate.delivery.strategy.fields import every_field
     from tidegate.delivery.strategy.read import look
 
     seen = look(path)

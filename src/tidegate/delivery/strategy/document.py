@@ -31,6 +31,7 @@ _MARKDOWN = MarkdownIt("zero", {"html": True}).enable(
         "link",
         "html_inline",
         "newline",
+        "entity",
     ]
 )
 _BLANK = re.compile(r"\[fill in|^\[[^\]]+\]$|^$", re.I)

@@ -142,8 +142,10 @@ class Form:
         targets, end = [], 0
         for number, one in enumerate(found):
             following = found[number + 1].start if number + 1 < len(found) else len(entry.text)
-            before = re.split(r"[,;(]\s*", entry.text[end : one.start])[-1]
-            after = re.split(r"[,;]", entry.text[one.end : following])[0]
+            before = re.split(r"[,;(]\s*|\band\b", entry.text[end : one.start])[-1]
+            after = re.split(
+                r"[,;]|\band\b" if following < len(entry.text) else r"[,;]", entry.text[one.end : following]
+            )[0]
             subject, condition = " ".join(filter(None, [name, _bare(before)])), _bare(after)
             bound, end = one.bound, one.end
             if one.implied:
@@ -223,7 +225,7 @@ def _cell(row: Row, name: str | None) -> Entry:
 
 def _bare(text: str) -> str:
     """Return words without the punctuation and the small words that only join them to a number."""
-    words = re.sub(r"[()\s]+", " ", text).strip(" :.-—")
+    words = re.sub(r"[()\s]+", " ", text).strip(" :.-—/")
     return re.sub(r"^(and|alert on|alert when|verified)\s+|\s+(is|are|and|of|at)$", "", words, flags=re.I)
 
 

@@ -69,7 +69,7 @@ _REVERSIBLE = (
 _RESTORED = _figure(Gate.QA, "backup_restore", "rto_seconds", "s")
 _SUITE = "`make test` measures it, but no probe keeps the figure"
 
-#: The first one whose words are found counts. "needs" stands where the sentence names a thing that must not occur.
+#: Of a number, the first one whose words are found counts; of a sentence without one, all of them do.
 MEASURES: tuple[Measure, ...] = (
     Measure("documentation", r"^documentation", _not_yet(Gate.ENGINEERING, "somebody has to read it")),
     Measure("dbt tests", r"\bdbt\b", _not_yet(Gate.QA, "dbt's tests run with every build of the marts, but no probe keeps their results")),
@@ -83,8 +83,10 @@ MEASURES: tuple[Measure, ...] = (
     Measure("Redis failover", r"redis.*failover", (_figure(Gate.FAILOVER, "redis_failover", "seconds", "s"),)),
     Measure("failover", r"failover", (_figure(Gate.FAILOVER, "pg_failover", "outage_seconds", "s"),)),
     Measure("reversible migrations", r"rollback|reversib", _REVERSIBLE),
-    Measure("API P95", r"\bapi\b.*\bp95\b", _not_yet(Gate.LOAD, "nothing serves an API yet")),
+    Measure("API P95", r"\bapi\b.*\bp\d\d\b", _not_yet(Gate.LOAD, "nothing serves an API yet")),
     Measure("query P95", r"quer.*\bp95\b|\bp95\b.*quer", (_figure(Gate.QUERY, "explain", "p95_ms", "ms"),)),
+    Measure("query P99", r"\bp99\b", (_figure(Gate.QUERY, "explain", "p99_ms", "ms"),)),
+    Measure("query P50", r"\bp50\b|median", (_figure(Gate.QUERY, "explain", "p50_ms", "ms"),)),
     Measure("pool utilisation", r"pool utili[sz]ation", (_figure(Gate.LOAD, "pool_stress", "normal_utilisation", "of 1"),)),
     Measure("connection pooling", r"connection pool|stress", (_none(Gate.LOAD, "pool_stress", "saturated_failed"),)),
     Measure("replication lag", r"replication lag|\blag\b",

@@ -149,7 +149,9 @@ _ZERO = re.compile(
     r"\b(?:zero|no)\b(?=\s+(?:\S+\s+){0,3}?(?:errors?|violations?|vulnerabilit\w+|findings?|leaks?|failures?)\b)", re.I
 )
 #: Where a number may stand by itself and be meant as a target.
-_BEGINNING = re.compile(r"(?:^|[,;(:]|\band\b)\s*$")
+_BEGINNING = re.compile(r"(?:^|[,;(:])\s*$")
+#: `1 h 30 min`, `10 to 15 s`: which number counts, nobody could tell.
+_AGAIN = re.compile(r"\s*(?:(?:to|and|[-\u2013…/])\s*)?(?:<|>|≤|≥)?=?\s*\d")
 
 
 def read(text: str) -> Bound:
@@ -183,8 +185,15 @@ def find(text: str, implied: Comparison, *, strict: bool, counts: bool = False) 
         known = match["money"] or (match["unit"] or "") in UNITS or (strict and match.start() == 0)
         if not said and not known and not counts:
             continue
+        if strict and match.end() == len(text) and match.start() == 0 and not match["money"] and not match["unit"]:
+            raise QuantityError(f"{text!r} without a unit", "a number with one, such as `50 ms`", "write it")
         if not said and not match["money"] and not match["unit"] and not counts:
             continue
+        if _AGAIN.match(text, match.end()):
+            found = repr(text[match.start() : match.end() + 10].strip())
+            raise QuantityError(
+                found, "one number with one unit", "write `90 min` for `1 h 30 min`, and one end of a span"
+            )
         bound = _bound(match, implied, counts=counts)
         # A word that is counted is no unit: it stays in the sentence.
         end = match.end("number") if bound.unit.dimension in ("money", "count") else match.end()
