@@ -7,7 +7,8 @@
 - personal data: the year's 24,000 bookings (240,000 at ten times the size), masked before anybody is let in, rows and
   files; without, the tables are empty.
 
-At ten times the size each is made once. Megabytes (10^6 bytes) are those of the databases.
+At ten times the size each is made once. Megabytes (10^6 bytes) are those of the databases. Processor
+seconds are those of this process, of the programs that it runs, and of the original's sessions.
 Written beside this file: results.json. Compare ratios only, and only within one run.
 """
 
@@ -88,17 +89,18 @@ def of_one(settings: Settings, source: str, times: int, *, personal: bool) -> di
 
 
 def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the median seconds by size, source and personal data."""
+    """Return the medians by size, source and personal data."""
     keys = ("times", "source", "personal_data")
     groups = dict.fromkeys(tuple(run[key] for key in keys) for run in runs)
     found = []
     for group in groups:
         mine = [run for run in runs if tuple(run[key] for key in keys) == group]
-        seconds = statistics.median(run["seconds"] for run in mine)
-        found.append(
-            dict(zip(keys, group, strict=True))
-            | {"megabytes": mine[0]["megabytes"], "seconds": round(seconds, 2), "runs": len(mine)}
-        )
+        medians = {
+            name: round(statistics.median(run[name] for run in mine), 2)
+            for name in ("seconds", "processor_seconds_of_programs")
+        }
+        about = {"megabytes": mine[0]["megabytes"], "runs": len(mine)}
+        found.append(dict(zip(keys, group, strict=True)) | about | medians)
     return found
 
 
