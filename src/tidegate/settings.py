@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     replica_url: SecretStr | None = Field(
         default=None, description="postgresql:// address of a copy of the warehouse that is read only."
     )
+    dump_url: SecretStr | None = Field(
+        default=None, description="The same with a login of role backup, which sees every row: dumps are taken by it."
+    )
     airflow_database_url: SecretStr | None = Field(
         default=None, description="postgresql:// address of Airflow's metadata database."
     )
@@ -177,6 +180,7 @@ def _require_tls(settings: Settings) -> None:
         "warehouse_url",
         "pool_url",
         "replica_url",
+        "dump_url",
         "airflow_database_url",
         "airflow_url",
         "spark_remote",

@@ -12,6 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from pydantic import SecretStr
+from tests.conftest import PASSWORD
 from tests.rehearsal.conftest import superuser
 from tests.whole import PROGRAM, Stack, eventually
 
@@ -21,6 +23,8 @@ from tidegate.rehearsal import clone, rehearsal
 from tidegate.rehearsal.rehearsal import Rehearsal
 from tidegate.settings import Settings
 from tidegate.stack import warehouse
+from tidegate.stack.postgres import PostgresServer
+from tidegate.stack.postgres_databases import ensure_role
 from tidegate.stack.secret import Secrets
 from tidegate.stores.postgres import connect
 
@@ -133,14 +137,26 @@ def test_a_disk_that_would_be_too_full_is_said_beforehand(
         clone.needs(original.settings, reachable_folder, 2)
 
 
-def test_a_warehouse_of_somebody_elses_is_rehearsed_from_a_dump(settings: Settings, reachable_folder: Path) -> None:
+def test_a_warehouse_of_somebody_elses_is_rehearsed_from_a_dump_by_who_sees_every_row(
+    settings: Settings, postgres: PostgresServer, reachable_folder: Path
+) -> None:
     settings = settings.model_copy(update={"home": reachable_folder / "managed"})
+    database = str(settings.warehouse_url.get_secret_value()).rpartition("/")[2] if settings.warehouse_url else ""
     with connect(settings) as connection:
         connection.execute("CREATE TABLE raw.gate (n integer PRIMARY KEY); INSERT INTO raw.gate VALUES (7)")
+        connection.execute("ALTER TABLE raw.gate ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    with pytest.raises(
+        UnavailableError, match=r"row-level security.*Name a login that sees every row in TIDEGATE_DUMP_URL"
+    ):
+        rehearsal.up(settings, lambda _: None)
+    with psycopg.connect(postgres.dsn(), autocommit=True) as administrator:
+        ensure_role(administrator, "backup", PASSWORD)
+        administrator.execute(f"GRANT CONNECT ON DATABASE {database} TO backup")  # type: ignore[call-overload]
+    settings = settings.model_copy(update={"dump_url": SecretStr(postgres.dsn(database, "backup", PASSWORD))})
     try:
         found = rehearsal.up(settings, lambda _: None)
         assert found.source == "rows"
-        assert ask(found.dsn(), "SELECT n FROM raw.gate") == [{"n": 7}]
+        assert ask(of_superuser(found), "SELECT n FROM raw.gate") == [{"n": 7}]
         assert ask(found.dsn("readonly"), "SELECT count(*) AS n FROM ops.batch") == [{"n": 0}]
         assert eventually(lambda: ask(found.replica.dsn("warehouse"), "SELECT n FROM raw.gate")) == [{"n": 7}]
     finally:

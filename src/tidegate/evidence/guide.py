@@ -101,7 +101,7 @@ def _where_and_when(connection: Connection) -> str:
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = names[0].partition(":")[2].strip() if names else "unknown processor"
     return (
-        f"*Measured {datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} cores, {round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)} GiB, "
+        f"*Measured {datetime.now(UTC):%Y-%m-%d} on {os.cpu_count()} cores, {round(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30)} GiB, "
         f"PostgreSQL {row['version']}; {processor}; load {os.getloadavg()[0]:.1f}.*"
     )
 

@@ -109,9 +109,7 @@ def of_rows(settings: Settings, folder: Path, password: str, owner: str) -> Post
         UnavailableError: it cannot be dumped, or loaded; the program's words are in the message.
     """
     file = folder / "warehouse.dump"
-    done = dump.run(settings, "pg_dump", "--format=custom", "--compress=1", f"--file={file}")
-    if done.returncode != 0:
-        raise UnavailableError(f"the warehouse cannot be dumped for a rehearsal: {_last(done.stderr)}")
+    dump.whole(settings, file, "--compress=1")
     server = _server(warehouse.server_of(settings), folder, password)
     server.start()
     ensure_databases(server, {"warehouse": (owner, secrets.token_hex(24))})

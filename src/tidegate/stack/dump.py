@@ -12,7 +12,7 @@ from pathlib import Path
 from tidegate.errors import UnavailableError
 from tidegate.settings import Settings
 from tidegate.stack import addresses, postgres_binaries, roles
-from tidegate.stores.postgres import libpq_environment
+from tidegate.stores.postgres import libpq_environment, libpq_environment_of
 
 
 def before(settings: Settings, revision: str) -> Path:
@@ -26,23 +26,41 @@ def before(settings: Settings, revision: str) -> Path:
     taken = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = folder / f"before-{revision}-{taken}.dump"
     partial = path.with_suffix(".partial")
-    # The owner does not see every row: policies hold for it, too.
-    theirs = "warehouse_url" in addresses.external(settings)
-    login = {} if theirs else roles.credentials(settings, "backup")
-    done = run(settings, "pg_dump", "--format=custom", f"--file={partial}", login=login)
-    if done.returncode != 0:
-        partial.unlink(missing_ok=True)
+    try:
+        whole(settings, partial)
+    except UnavailableError as error:
         raise UnavailableError(
-            f"no dump could be taken before migration {revision}, so it was not run: {done.stderr.strip()}"
-        )
+            f"migration {revision} was not run, for no dump could be taken before it: {error}"
+        ) from error
     partial.replace(path)
     return path
+
+
+def whole(settings: Settings, file: Path, *options: str) -> None:
+    """Dump every row to `file`, which `pg_restore` reads; `options` are pg_dump's.
+
+    Raises:
+        UnavailableError: the dump failed; its words are in the message, and there is no file.
+    """
+    # The owner does not see every row: policies hold for it, too.
+    theirs = "warehouse_url" in addresses.external(settings)
+    login: Mapping[str, str] = {}
+    if not theirs:
+        login = roles.credentials(settings, "backup")
+    elif settings.dump_url is not None:
+        login = libpq_environment_of(settings.dump_url.get_secret_value())
+    done = run(settings, "pg_dump", "--format=custom", f"--file={file}", *options, login=login)
+    if done.returncode != 0:
+        file.unlink(missing_ok=True)
+        blind = "row-level security" in done.stderr and settings.dump_url is None
+        remedy = ". Name a login that sees every row in TIDEGATE_DUMP_URL: the role `backup` does" if blind else ""
+        raise UnavailableError(f"the warehouse cannot be dumped: {' '.join(done.stderr.split())[-600:]}{remedy}")
 
 
 def run(
     settings: Settings, program: str, *arguments: str, login: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of PostgreSQL's client programs on the warehouse, as its owner or as `login` (PGUSER, PGPASSWORD).
+    """Run one of PostgreSQL's client programs on the warehouse, as its owner or as `login` (PGUSER, PGPASSWORD, …).
 
     The password travels in the environment.
     """
