@@ -59,10 +59,11 @@ def ddl_syntax(ground: Ground) -> Iterator[Finding]:
         texts = [(f"{step.revision} up", step.up) for step in known]
         texts += [(f"{step.revision} down", step.down) for step in reversed(known)]
         # It succeeds where the ways down have left nothing there.
-        texts.append(("the end", "DROP SCHEMA ops"))
+        texts.append(("the end", "DROP TABLE ops.migration; DROP SCHEMA ops"))
         texts.append(("schema.sql", (project / "migrations" / "schema.sql").read_text(encoding="utf-8")))
-        # Alembic's own table lies there, so it is made before the first migration.
-        ground.psql(dsn, "--quiet", "--command=CREATE SCHEMA ops")
+        # Alembic makes it before the first migration.
+        notes = "CREATE TABLE ops.migration (version_num character varying(32) PRIMARY KEY)"
+        ground.psql(dsn, "--quiet", "--command=CREATE SCHEMA ops", f"--command={notes}")
         for name, text in texts:
             file = Path(folder) / "statements.sql"
             file.write_text(text, encoding="utf-8")
