@@ -34,6 +34,9 @@ ROWS = (
     "`pg_dump`",
 )
 
+#: A backup that is squeezed would show no canary that is in it.
+ELSEWHERE = {"airflow_url": "http://127.0.0.1:9", "spark_master": "local[1]", "backup_tool": "pg_basebackup"}
+
 
 @dataclass
 class Flown:
@@ -49,7 +52,7 @@ class Flown:
     def call(self, *words: str) -> str:
         done = subprocess.run(
             [Path(sys.executable).with_name("tidegate"), *words],
-            env={**os.environ, "TIDEGATE_HOME": str(self.home), "TIDEGATE_AIRFLOW_URL": "http://127.0.0.1:9", "TIDEGATE_SPARK_MASTER": "local[1]"},
+            env={**os.environ, "TIDEGATE_HOME": str(self.home), **{f"TIDEGATE_{k.upper()}": v for k, v in ELSEWHERE.items()}},
             cwd=CHECKOUT,
             capture_output=True,
             text=True,
@@ -78,10 +81,9 @@ class Flown:
 
 @pytest.fixture(scope="module")
 def flown(reachable_folder: Path) -> Iterator[Flown]:
-    elsewhere = {"airflow_url": "http://127.0.0.1:9", "spark_master": "local[1]"}
     folder = reachable_folder / uuid.uuid4().hex[:8]
     folder.mkdir(mode=0o711)
-    found = Flown(Stack(folder / "home", elsewhere), {})
+    found = Flown(Stack(folder / "home", ELSEWHERE), {})
     try:
         settings = found.stack.up()
         canary.deliver(settings.inbox_path)
