@@ -39,6 +39,8 @@ FAST_AND_LOSSY = {
 }
 
 
+#: The year wants a stack in which nothing has happened yet; whoever kills at every place takes longest of all.
+FIRST = ("test_year.py", "test_killed_anywhere.py")
 #: Folders whose tests share what costs minutes: models built over two months, a Spark server.
 SHARED = ("models", "transforms")
 
@@ -61,7 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "whole" in getattr(item, "fixturenames", ()):
             item.add_marker("whole")
-    items.sort(key=lambda item: item.get_closest_marker("whole") is not None)
+    items.sort(key=lambda item: (item.get_closest_marker("whole") is not None, item.path.name not in FIRST))
 
 
 @pytest.fixture(scope="session", autouse=True)
