@@ -192,7 +192,9 @@ def test_the_image_s_commands_bring_up_airflow(
     url = f"http://127.0.0.1:{airflow_port}"
     monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path))
     monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", warehouse)
-    monkeypatch.setenv("TIDEGATE_AIRFLOW_DATABASE_URL", postgres.dsn("contained_af", "contained_af", "berth-8a44-quay-51d0-stern"))
+    monkeypatch.setenv(
+        "TIDEGATE_AIRFLOW_DATABASE_URL", postgres.dsn("contained_af", "contained_af", "berth-8a44-quay-51d0-stern")
+    )
     monkeypatch.setenv("TIDEGATE_AIRFLOW_URL", url)
     monkeypatch.setenv("TIDEGATE_AIRFLOW_PASSWORD", "let-me-in")
 

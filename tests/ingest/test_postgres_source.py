@@ -280,7 +280,11 @@ def test_a_source_that_is_down_or_refuses_us_tells_no_secret(
             "TIDEGATE_SOURCE_TILL_1_URL is no address of a PostgreSQL",
         ),
         (f"postgresql://ada:{SECRET.replace('%2F', '/')}@localhost/till", UsageError, "percent-encoded"),
-        (f"mysql://ada:{SECRET}@localhost/till", ContractError, "expected postgresql://user:password@host:port/database"),
+        (
+            f"mysql://ada:{SECRET}@localhost/till",
+            ContractError,
+            "expected postgresql://user:password@host:port/database",
+        ),
     ):
         monkeypatch.setenv("TIDEGATE_SOURCE_TILL_1_URL", address)
         with pytest.raises(error) as refused:

@@ -130,7 +130,11 @@ def test_what_is_told_of_the_platform_and_the_marts_follow_what_readers_see(year
     def figures() -> tuple[int, int, int]:
         told = summary(years.settings)
         assert told.rows_delivered == told.rows_published + told.rows_refused
-        return told.rows_published, years.query("SELECT count(*) AS n FROM raw.orders")[0]["n"], sum(told.batches.values())
+        return (
+            told.rows_published,
+            years.query("SELECT count(*) AS n FROM raw.orders")[0]["n"],
+            sum(told.batches.values()),
+        )
 
     assert figures() == (394, 394, 2)
     build = marts.prepare(years.settings)
