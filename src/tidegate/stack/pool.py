@@ -110,9 +110,13 @@ def stop(settings: Settings, supervisor: Supervisor) -> None:
     """Stop the pool of this checkout, whether it is remembered or not."""
     pool = of(settings)
     running = pool.running()
+    held = supervisor.memory.processes.get(NAME)
     if running:
         pool.stop()
         supervisor.say(f"{NAME}: stopped (pid {running.pid})")
+    elif held and held.is_alive():
+        # Started when its files had to lie elsewhere: who may enter the folder has changed since.
+        supervisor.stop([NAME], patience=5)
     supervisor.forget(NAME)
 
 
