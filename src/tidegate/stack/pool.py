@@ -16,7 +16,7 @@ from tidegate.stack import pgbouncer, warehouse
 from tidegate.stack.home import Home
 from tidegate.stack.memory import Memory
 from tidegate.stack.pgbouncer import PgBouncer, Sizes
-from tidegate.stack.port import LOOPBACK, is_free
+from tidegate.stack.port import LOOPBACK
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.secret import Secrets
 from tidegate.stack.supervisor import Supervisor
@@ -71,25 +71,15 @@ def start(settings: Settings, supervisor: Supervisor, server: PostgresServer) ->
     pool = mine(settings)
     running = pool.running()
     pool.port = supervisor.port_for(NAME, BASE_PORT)
-    changed = lead_to(pool, server)
     configuration = f"{'.'.join(map(str, pgbouncer.version(found)))}:{pool.port}"
     remembered = supervisor.memory.processes.get(NAME)
     known = running and remembered and (remembered.pid, remembered.configuration) == (running.pid, configuration)
-    if running and known and _serves(pool, changed):
+    if running and known and _serves(pool, lead_to(pool, server)):
         supervisor.say(f"{NAME}: already running on {LOOPBACK}:{pool.port} (pid {running.pid})")
         return pool
     pool.stop()
     supervisor.memory.processes.pop(NAME, None)
-    for attempt in (1, 2, 3):
-        try:
-            process = pool.start()
-            break
-        except StackError:
-            # Between looking and listening somebody else may have taken the port: then another one is tried.
-            if attempt == 3 or is_free(pool.port):
-                raise
-            pool.port = supervisor.port_for(NAME, BASE_PORT)
-            lead_to(pool, server)
+    process = supervisor.start_listening(NAME, BASE_PORT, pool, lambda: lead_to(pool, server))
     supervisor.remember(NAME, process, f"{configuration.split(':', maxsplit=1)[0]}:{pool.port}")
     supervisor.say(f"{NAME}: started on {LOOPBACK}:{pool.port} (pid {process.pid})")
     return pool
@@ -108,16 +98,7 @@ def _serves(pool: PgBouncer, changed: bool) -> bool:
 
 def stop(settings: Settings, supervisor: Supervisor) -> None:
     """Stop the pool of this checkout, whether it is remembered or not."""
-    pool = of(settings)
-    running = pool.running()
-    held = supervisor.memory.processes.get(NAME)
-    if running:
-        pool.stop()
-        supervisor.say(f"{NAME}: stopped (pid {running.pid})")
-    elif held and held.is_alive():
-        # Started when its files had to lie elsewhere: who may enter the folder has changed since.
-        supervisor.stop([NAME], patience=5)
-    supervisor.forget(NAME)
+    supervisor.end(NAME, of(settings))
 
 
 def lead_to(pool: PgBouncer, server: PostgresServer, database: str = DATABASE, sizes: Sizes | None = None) -> bool:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import shutil
 
-from tidegate.errors import StackError
 from tidegate.settings import Settings
 from tidegate.stack import warehouse
 from tidegate.stack.home import Home
-from tidegate.stack.port import LOOPBACK, is_free
+from tidegate.stack.port import LOOPBACK
 from tidegate.stack.redis_server import RedisServer
 from tidegate.stack.secret import Secrets
 from tidegate.stack.supervisor import Supervisor
@@ -46,15 +45,7 @@ def start(settings: Settings, supervisor: Supervisor) -> RedisServer:
     elif remembered:
         supervisor.say(f"{NAME}: was not running any more (pid {remembered.pid} is gone)")
     supervisor.forget(NAME)
-    for attempt in (1, 2, 3):
-        server.port = supervisor.port_for(NAME, BASE_PORT)
-        try:
-            process = server.start()
-            break
-        except StackError:
-            # Between looking and listening somebody else may have taken the port: then another one is tried.
-            if attempt == 3 or (is_free(server.port) and not _mended(server, supervisor)):
-                raise
+    process = supervisor.start_listening(NAME, BASE_PORT, server, mend=lambda: _mended(server, supervisor))
     supervisor.remember(NAME, process, configuration)
     supervisor.say(f"{NAME}: started on {LOOPBACK}:{server.port} (pid {process.pid})")
     return server
@@ -64,12 +55,7 @@ def stop(settings: Settings, supervisor: Supervisor) -> None:
     """Stop the server of this folder, whether it is remembered or not."""
     if not (settings.home / NAME).exists():
         return
-    server = server_of(settings)
-    running = server.running()
-    if running:
-        server.stop()
-        supervisor.say(f"{NAME}: stopped (pid {running.pid})")
-    supervisor.forget(NAME)
+    supervisor.end(NAME, server_of(settings))
 
 
 def _mended(server: RedisServer, supervisor: Supervisor) -> bool:

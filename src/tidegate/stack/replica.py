@@ -108,12 +108,7 @@ def start(settings: Settings, supervisor: Supervisor, primary: PostgresServer) -
 
 def stop(settings: Settings, supervisor: Supervisor) -> None:
     """Stop the replica, whether it is remembered or not."""
-    server = warehouse.twin_of(settings)
-    running = server.running()
-    if running:
-        server.stop()
-        supervisor.say(f"{NAME}: stopped (pid {running.pid})")
-    supervisor.forget(NAME)
+    supervisor.end(NAME, warehouse.twin_of(settings))
 
 
 def fail_over(settings: Settings, supervisor: Supervisor) -> Failover:

@@ -6,14 +6,31 @@ How a server is configured and when it is ready is each server's own module's ma
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
+from tidegate.errors import StackError
 from tidegate.stack import port
 from tidegate.stack.home import Home, Say
 from tidegate.stack.memory import Memory
 from tidegate.stack.process import Process, launch
+
+
+class Server(Protocol):
+    """One that knows its own process, whoever remembers it, and listens on `port`."""
+
+    port: int
+
+    def running(self) -> Process | None:
+        """Return the process, or None."""
+
+    def start(self) -> Process:
+        """Start on `port` and return once it answers; raises StackError."""
+
+    def stop(self) -> None:
+        """End it."""
 
 
 class Supervisor:
@@ -95,6 +112,41 @@ class Supervisor:
             process.stop(patience=max(0.0, deadline - time.monotonic()))
             self.forget(name)
             self.say(f"{name}: stopped (pid {process.pid})" if name in alive else f"{name}: was not running")
+
+    def start_listening(
+        self,
+        name: str,
+        base: int,
+        server: Server,
+        prepare: Callable[[], object] = lambda: None,
+        mend: Callable[[], bool] = lambda: False,
+    ) -> Process:
+        """Start a server that finds itself again, on its remembered port or another; `prepare` it once that is known.
+
+        Between looking and listening somebody else may have taken the port: then another one is tried. What else keeps
+        it from starting is raised (StackError), unless `mend` says that it has mended it.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            server.port = self.port_for(name, base)
+            prepare()
+            try:
+                return server.start()
+            except StackError:
+                if attempt == 3 or (port.is_free(server.port) and not mend()):
+                    raise
+
+    def end(self, name: str, server: Server) -> None:
+        """Stop a server that finds itself again, whether it is remembered or not, and forget it."""
+        running, held = server.running(), self.memory.processes.get(name)
+        if running:
+            server.stop()
+            self.say(f"{name}: stopped (pid {running.pid})")
+        elif held and held.is_alive():
+            # Started when its files lay elsewhere: who may enter the folder has changed since.
+            self.stop([name], patience=5)
+        self.forget(name)
 
     def forget(self, name: str) -> None:
         """Drop a service's process from memory; its port stays remembered."""

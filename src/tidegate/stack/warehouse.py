@@ -16,7 +16,7 @@ from tidegate.settings import Settings
 from tidegate.stack import addresses, postgres_binaries, standby, wal_archive
 from tidegate.stack.cluster import SECOND, Cluster
 from tidegate.stack.home import Home
-from tidegate.stack.port import LOOPBACK, is_free
+from tidegate.stack.port import LOOPBACK
 from tidegate.stack.postgres import TUNING, PostgresServer
 from tidegate.stack.postgres_databases import (
     COUNTER,
@@ -125,12 +125,7 @@ def configure(settings: Settings, server: PostgresServer) -> str:
 
 def stop(settings: Settings, supervisor: Supervisor) -> None:
     """Stop the server of this folder, whether it is remembered or not."""
-    server = server_of(settings)
-    running = server.running()
-    if running:
-        server.stop()
-        supervisor.say(f"{NAME}: stopped (pid {running.pid})")
-    supervisor.forget(NAME)
+    supervisor.end(NAME, server_of(settings))
 
 
 def modules(server: PostgresServer) -> dict[str, str]:
@@ -153,15 +148,7 @@ def _start(server: PostgresServer, configuration: str, supervisor: Supervisor) -
     if server.clear_stale_pid_file():
         notes.append("stale pid file moved aside")
     supervisor.memory.processes.pop(NAME, None)
-    for attempt in (1, 2, 3):
-        server.port = supervisor.port_for(NAME, BASE_PORT)
-        try:
-            process = server.start()
-            break
-        except StackError:
-            # Between looking and listening somebody else may have taken the port: then another one is tried.
-            if attempt == 3 or is_free(server.port):
-                raise
+    process = supervisor.start_listening(NAME, BASE_PORT, server)
     supervisor.remember(NAME, process, configuration)
     if server.standby_mark.exists():
         # A failover was cut short. The decision stands which of the two is the primary, and it begins a timeline.
