@@ -13,6 +13,9 @@ unpacked() {
   esac
 }
 
+# Left by one that was killed; if it still lives, it fails at its link, and nobody waits for it.
+rm -f -- "$folder/.$name".*
+
 for kept in "$folder/$name.zst" "$folder/$name.gz"; do
   [ -e "$kept" ] || continue
   if unpacked "$kept" | cmp -s - "$path"; then
@@ -23,8 +26,6 @@ for kept in "$folder/$name.zst" "$folder/$name.gz"; do
   exit 1
 done
 
-# Left by one that was killed; if it still lives, it fails at its link, and nobody waits for it.
-rm -f -- "$folder/.$name".*
 partial=$folder/.$name.$$
 if command -v zstd >/dev/null; then
   kept=$folder/$name.zst
