@@ -21,11 +21,14 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import structlog
 from psycopg.rows import dict_row
+from typer.testing import CliRunner, Result
 
+from tidegate import cli
 from tidegate.run.airflow import Airflow, session
-from tidegate.settings import Settings, load_settings
-from tidegate.stack import lifecycle
+from tidegate.settings import Settings, get_settings, load_settings
+from tidegate.stack import lifecycle, warehouse
 from tidegate.stack.secret import Secrets
 from tidegate.stack.status import Status, look
 
@@ -35,6 +38,8 @@ PROGRAM = CHECKOUT / ".venv/bin/tidegate"
 PROJECT = (
     "dags", "expectations", "macros", "migrations", "models", "queries", "schemas", "transforms", "dbt_project.yml", "profiles.yml"
 )  # fmt: skip
+#: Neither Airflow nor a Spark server: the warehouse, and what stands around it.
+WAREHOUSE_ALONE = {"airflow_url": "http://127.0.0.1:9", "spark_master": "local[1]"}
 SLACK_TOKEN = "T0TIDE/B0GATE/canary-slack-b8f2a6"
 SOURCE_PASSWORD = "canary-source-51d09c"
 
@@ -72,6 +77,38 @@ class Stack:
         pid = self.status().services["postgres"].pid
         assert pid is not None
         return pid
+
+
+class Typed(Stack):
+    """A stack, what one types at it in this process, and what its superuser sees."""
+
+    def run(self, *words: str) -> Result:
+        get_settings.cache_clear()
+        try:
+            return CliRunner().invoke(cli.build(), list(words))
+        finally:
+            # The command's log went to a stream that is closed by now.
+            structlog.reset_defaults()
+
+    def json(self, *words: str) -> Any:
+        done = self.run(*words, "--json")
+        assert done.exit_code == 0, (done.output, done.exception)
+        return json.loads(done.stdout)
+
+    def ask(self, query: str, dsn: str | None = None) -> list[tuple[Any, ...]]:
+        with psycopg.connect(dsn or self.superuser, autocommit=True) as connection:
+            cursor = connection.execute(query)  # type: ignore[call-overload]
+            return cursor.fetchall() if cursor.description else []
+
+    @property
+    def superuser(self) -> str:
+        return warehouse.reach(self.settings).dsn("warehouse")
+
+    def speak_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have commands in this process speak to this stack."""
+        told = {"project": CHECKOUT, "home": self.home, "backup_tool": "pg_basebackup", **WAREHOUSE_ALONE}
+        for name, value in told.items():
+            monkeypatch.setenv(f"TIDEGATE_{name.upper()}", str(value))
 
 
 class Slack:

@@ -25,7 +25,6 @@ import shutil
 import signal
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +36,7 @@ import psutil
 import psycopg
 
 from benchmarks.machine import describe
+from tidegate.evidence import clients
 from tidegate.stack import pool as pools
 from tidegate.stack import port, standby
 from tidegate.stack.failover import failover
@@ -62,34 +62,6 @@ class Pair:
     link: Link = field(repr=False)
 
 
-@dataclass
-class Writer(threading.Thread):
-    """A client that inserts row after row, connects again when it must, and notes what was acknowledged, and when."""
-
-    address: str
-    number: int
-    acknowledged: dict[int, float] = field(default_factory=dict)
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        super().__init__(daemon=True)
-
-    __hash__ = threading.Thread.__hash__
-
-    def run(self) -> None:
-        """Write until it is stopped."""
-        row = self.number * 1_000_000
-        while not self.stopped.is_set():
-            try:
-                with psycopg.connect(self.address, autocommit=True, prepare_threshold=None) as connection:
-                    while not self.stopped.is_set():
-                        row += 1
-                        connection.execute("INSERT INTO public.written VALUES (%s)", [row])
-                        self.acknowledged[row] = time.monotonic()
-            except psycopg.Error:
-                time.sleep(0.01)
-
-
 @contextmanager
 def pair() -> Iterator[Pair]:
     """Have a primary with a replica that follows, and a pool; all of it goes at the end."""
@@ -110,7 +82,7 @@ def pair() -> Iterator[Pair]:
             ensure_role(connection, "app", PASSWORD)
             ensure_database(connection, "warehouse", "app")
         with psycopg.connect(one.dsn("warehouse", "app", PASSWORD)) as connection:
-            connection.execute("CREATE TABLE public.written (n bigint PRIMARY KEY)")
+            connection.execute(clients.TABLE)
         link = Link(secrets.token_hex(24))
         standby.admit(one, link)
         standby.copy(one, other, link)
@@ -130,25 +102,19 @@ def once(two: Pair, *, synchronous: bool) -> dict[str, Any]:
     standby.insist(two.primary, synchronous)
     with psycopg.connect(two.primary.dsn("warehouse")) as connection:
         connection.execute("TRUNCATE public.written")
-    writers = [Writer(two.pool.dsn("warehouse", "app", PASSWORD), number) for number in range(CLIENTS)]
-    for writer in writers:
-        writer.start()
-    time.sleep(BEFORE)
-    process = two.primary.running()
-    assert process is not None
-    leader = psutil.Process(process.pid)
-    killed = time.monotonic()
-    os.kill(process.pid, signal.SIGKILL)
-    psutil.wait_procs([leader], timeout=30)
-    called = time.monotonic()
-    done = failover(two.primary, two.replica, two.link, pool=two.pool, synchronous=synchronous)
-    two.primary, two.replica = two.replica, two.primary
-    time.sleep(AFTER)
-    for writer in writers:
-        writer.stopped.set()
-    for writer in writers:
-        writer.join(30)
-    noted = {row: when for writer in writers for row, when in writer.acknowledged.items()}
+    with clients.writing(two.pool.dsn("warehouse", "app", PASSWORD), CLIENTS) as writers:
+        time.sleep(BEFORE)
+        process = two.primary.running()
+        assert process is not None
+        leader = psutil.Process(process.pid)
+        killed = time.monotonic()
+        os.kill(process.pid, signal.SIGKILL)
+        psutil.wait_procs([leader], timeout=30)
+        called = time.monotonic()
+        done = failover(two.primary, two.replica, two.link, pool=two.pool, synchronous=synchronous)
+        two.primary, two.replica = two.replica, two.primary
+        time.sleep(AFTER)
+    noted = clients.acknowledged(writers)
     with psycopg.connect(two.primary.dsn("warehouse")) as connection:
         found = {row for (row,) in connection.execute("SELECT n FROM public.written").fetchall()}
     # Sessions of a killed server go on for a moment: until the fence, answers are the old one's.

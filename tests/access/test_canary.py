@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.access import canary
 from tests.access.canary import MONTH, SECRET, Sighting
-from tests.whole import CHECKOUT, Stack, Whole
+from tests.whole import CHECKOUT, WAREHOUSE_ALONE, Stack, Whole
 
 from tidegate.stack import dump, roles
 
@@ -35,7 +35,7 @@ ROWS = (
 )
 
 #: A backup that is squeezed would show no canary that is in it.
-ELSEWHERE = {"airflow_url": "http://127.0.0.1:9", "spark_master": "local[1]", "backup_tool": "pg_basebackup"}
+ELSEWHERE = WAREHOUSE_ALONE | {"backup_tool": "pg_basebackup"}
 
 
 @dataclass

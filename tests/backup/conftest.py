@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
-import structlog
-from tests.whole import CHECKOUT, Stack
-from typer.testing import CliRunner, Result
+from tests.whole import WAREHOUSE_ALONE, Typed
+from typer.testing import Result
 
-from tidegate import cli
-from tidegate.settings import get_settings
 from tidegate.stack import warehouse
 
-ELSEWHERE = {"airflow_url": "http://127.0.0.1:9", "spark_master": "local[1]"}
 
-
-class Kept(Stack):
-    """The stack, what one types at it, and a table whose rows are told apart."""
+class Kept(Typed):
+    """The stack, and a table whose rows are told apart."""
 
     def run(self, *words: str) -> Result:
-        get_settings.cache_clear()
-        try:
-            return CliRunner().invoke(cli.build(), ["backup", *words])
-        finally:
-            # The command's log went to a stream that is closed by now.
-            structlog.reset_defaults()
-
-    def json(self, *words: str) -> Any:
-        done = self.run(*words, "--json")
-        assert done.exit_code == 0, (done.output, done.exception)
-        return json.loads(done.stdout)
-
-    def ask(self, query: str, dsn: str | None = None) -> list[tuple[Any, ...]]:
-        with psycopg.connect(dsn or self.superuser, autocommit=True) as connection:
-            cursor = connection.execute(query)  # type: ignore[call-overload]
-            return cursor.fetchall() if cursor.description else []
-
-    @property
-    def superuser(self) -> str:
-        return warehouse.reach(self.settings).dsn("warehouse")
+        return super().run("backup", *words)
 
     def write(self, name: str) -> tuple[str, str]:
         """Commit a row; return the moment after it as a time and as a position in the WAL."""
@@ -64,7 +37,7 @@ class Kept(Stack):
 
 @pytest.fixture(scope="package")
 def server(reachable_folder: Path) -> Iterator[Kept]:
-    stack = Kept(reachable_folder / "kept", ELSEWHERE)
+    stack = Kept(reachable_folder / "kept", WAREHOUSE_ALONE)
     stack.up()
     for table in ("kept (name text)", "bulk AS SELECT g, md5(g::text) FROM generate_series(1, 50000) AS g"):
         stack.ask(f"SET ROLE tidegate; CREATE TABLE core.{table}")
@@ -75,11 +48,7 @@ def server(reachable_folder: Path) -> Iterator[Kept]:
 @pytest.fixture
 def kept(server: Kept, monkeypatch: pytest.MonkeyPatch) -> Kept:
     """The server, running, with no row and at least one backup of before; commands in this process speak to it."""
-    monkeypatch.setenv("TIDEGATE_PROJECT", str(CHECKOUT))
-    monkeypatch.setenv("TIDEGATE_HOME", str(server.home))
-    for name, value in ELSEWHERE.items():
-        monkeypatch.setenv(f"TIDEGATE_{name.upper()}", value)
-    monkeypatch.setenv("TIDEGATE_BACKUP_TOOL", "pg_basebackup")
+    server.speak_to(monkeypatch)
     server.ask("TRUNCATE core.kept")
     return server
 

@@ -14,8 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from tests.rehearsal.conftest import superuser
-from tests.whole import PROJECT, Stack
+from tests.whole import PROJECT, Typed
 
 from tidegate.evidence import performance, probe, static
 from tidegate.evidence.probe import CannotRunError, Finding, Ground, Outcome, Probe, measure
@@ -26,7 +25,7 @@ KNOWN = {found.name: found for found in ALL}
 
 
 @pytest.fixture(scope="module")
-def ground(original: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground(original: Typed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """The warehouse under a copy of the project, so that evidence and what is broken on purpose fall there."""
     project = tmp_path_factory.mktemp("probed")
     for name in (*PROJECT, "tests/sql"):
@@ -63,7 +62,7 @@ QUICK = [
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_probe_writes_the_files_that_it_names_and_their_hashes_are_in_the_ledger(
-    ground: Ground, original: Stack, name: str
+    ground: Ground, original: Typed, name: str
 ) -> None:
     outcome = run(ground, name)
     assert outcome.reason is None
@@ -71,7 +70,7 @@ def test_a_probe_writes_the_files_that_it_names_and_their_hashes_are_in_the_ledg
     written = [str(found.path.relative_to(ground.team / "evidence")) for found in outcome.evidence]
     assert all(any(fitting(pattern, path) for path in written) for pattern in KNOWN[name].files)
     assert all(any(fitting(pattern, path) for pattern in KNOWN[name].files) for path in written)
-    with psycopg.connect(superuser(original), row_factory=dict_row) as connection:
+    with psycopg.connect(original.superuser, row_factory=dict_row) as connection:
         kept = {
             row["evidence_sha256"]: row["figures"]
             for row in connection.execute("SELECT * FROM ops.evidence").fetchall()
@@ -83,9 +82,9 @@ def test_a_probe_writes_the_files_that_it_names_and_their_hashes_are_in_the_ledg
         assert kept[found.sha256]["command"] == found.command
 
 
-def test_a_table_without_a_key_and_a_crooked_name_are_found(ground: Ground, original: Stack) -> None:
+def test_a_table_without_a_key_and_a_crooked_name_are_found(ground: Ground, original: Typed) -> None:
     before = figures(run(ground, "constraint_audit"))["constraint_audit.log"]["without_key"]
-    with psycopg.connect(superuser(original), autocommit=True) as connection:
+    with psycopg.connect(original.superuser, autocommit=True) as connection:
         connection.execute('CREATE TABLE ops.crooked ("Wrong" integer, seen timestamptz)')
         try:
             assert figures(run(ground, "constraint_audit"))["constraint_audit.log"]["without_key"] == before + 1

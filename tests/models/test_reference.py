@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import CHECKOUT
 
 from tidegate.errors import TerminalError
-from tidegate.evidence import architecture, guide, queries, reference, strategy
+from tidegate.evidence import architecture, guide, index_strategy, queries, reference
 from tidegate.evidence.probe import Ground
 from tidegate.observe import catalog, diagram
 from tidegate.observe.catalog import Table
@@ -70,11 +70,11 @@ def test_a_query_is_served_by_the_index_that_knows_most_of_its_parameters(tmp_pa
     )
     (query,) = queries.read(tmp_path)
     indexes = [
-        strategy.Told("ops.batch", columns, "", False, "")
+        index_strategy.Told("ops.batch", columns, "", False, "")
         for columns in (("batch_id",), ("dataset",), ("dataset", "partition", "created_at"), ("dataset", "partition"))
     ]
-    assert strategy.serving(indexes, query) == [indexes[3]]
-    assert strategy.serving(indexes[:1], query) == []
+    assert index_strategy.serving(indexes, query) == [indexes[3]]
+    assert index_strategy.serving(indexes[:1], query) == []
 
 
 def test_every_important_query_is_served_or_means_to_read_a_small_table(

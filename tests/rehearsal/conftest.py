@@ -7,23 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.whole import Stack
+from tests.whole import WAREHOUSE_ALONE, Typed
 
 from tidegate.errors import HeldError
 from tidegate.rehearsal import rehearsal
 from tidegate.rehearsal.rehearsal import Rehearsal
 from tidegate.run.bookings import deliver
-from tidegate.stack import warehouse
 from tidegate.wave import ingest
 
-ELSEWHERE = {"airflow_url": "http://127.0.0.1:9", "spark_master": "local[1]"}
 MONTH, HELD = "2013-01", "2013-02"
 
 
 @pytest.fixture(scope="package")
-def original(reachable_folder: Path) -> Iterator[Stack]:
+def original(reachable_folder: Path) -> Iterator[Typed]:
     """The warehouse, with 200 published bookings, and a batch that is held for one that was refused."""
-    stack = Stack(reachable_folder / "original", ELSEWHERE)
+    stack = Typed(reachable_folder / "original", WAREHOUSE_ALONE)
     settings = stack.up()
     deliver(settings, [MONTH, HELD], 200)
     ingest(settings, "bookings", MONTH)
@@ -42,11 +40,6 @@ def original(reachable_folder: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="package")
-def rehearsed(original: Stack) -> Rehearsal:
+def rehearsed(original: Typed) -> Rehearsal:
     """A rehearsal of it."""
     return rehearsal.up(original.settings, lambda _: None)
-
-
-def superuser(stack: Stack) -> str:
-    """The address of the warehouse for its superuser."""
-    return warehouse.reach(stack.settings).dsn("warehouse")

@@ -14,8 +14,7 @@ import pytest
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 from tests.conftest import PASSWORD
-from tests.rehearsal.conftest import superuser
-from tests.whole import PROGRAM, Stack, eventually
+from tests.whole import PROGRAM, Typed, eventually
 
 from tidegate.backup import compare
 from tidegate.errors import UnavailableError
@@ -39,12 +38,12 @@ def of_superuser(found: Rehearsal) -> str:
     return found.dsn("postgres")
 
 
-def test_it_holds_every_row_of_the_warehouse(original: Stack, rehearsed: Rehearsal) -> None:
+def test_it_holds_every_row_of_the_warehouse(original: Typed, rehearsed: Rehearsal) -> None:
     def held(dsn: str) -> compare.Fingerprints:
         with psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
             return compare.fingerprints(connection)
 
-    mine, its = held(superuser(original)), held(of_superuser(rehearsed))
+    mine, its = held(original.superuser), held(of_superuser(rehearsed))
     assert {name: rows for name, (rows, _) in mine.items()} == {name: rows for name, (rows, _) in its.items()}
     assert compare.differences(mine, its) == [
         line for line in compare.differences(mine, its) if line.startswith("raw.bookings:")
@@ -52,8 +51,8 @@ def test_it_holds_every_row_of_the_warehouse(original: Stack, rehearsed: Rehears
     assert mine["raw.bookings"][0] == 200
 
 
-def test_nobody_is_told_of_in_it(original: Stack, rehearsed: Rehearsal) -> None:
-    people = ask(superuser(original), "SELECT DISTINCT passenger_name, birth_on FROM raw.bookings")
+def test_nobody_is_told_of_in_it(original: Typed, rehearsed: Rehearsal) -> None:
+    people = ask(original.superuser, "SELECT DISTINCT passenger_name, birth_on FROM raw.bookings")
     names = {row["passenger_name"] for row in people} | {"Grace Canary", "grace@nowhere"}
     program = rehearsed.primary.programs().folder / "pg_dump"
     dumped = subprocess.run([program, of_superuser(rehearsed)], capture_output=True, text=True, check=True).stdout
@@ -66,10 +65,10 @@ def test_nobody_is_told_of_in_it(original: Stack, rehearsed: Rehearsal) -> None:
     assert not [name for name in names if name.encode() in kept]
     # What was one person's stays one person's, so that plans and counts hold.
     pairs = "SELECT count(DISTINCT passenger_name) AS names, count(*) FILTER (WHERE birth_on IS NULL) AS unborn FROM raw.bookings"
-    assert ask(superuser(original), pairs) == ask(of_superuser(rehearsed), pairs)
+    assert ask(original.superuser, pairs) == ask(of_superuser(rehearsed), pairs)
 
 
-def test_no_password_of_the_one_opens_the_other(original: Stack, rehearsed: Rehearsal) -> None:
+def test_no_password_of_the_one_opens_the_other(original: Typed, rehearsed: Rehearsal) -> None:
     theirs = Secrets.load(original.home)
     for user, password in [
         ("tidegate", theirs.warehouse_password),
@@ -83,7 +82,7 @@ def test_no_password_of_the_one_opens_the_other(original: Stack, rehearsed: Rehe
             psycopg.connect(warehouse.reach(original.settings).dsn("warehouse", user, password))
 
 
-def test_until_it_is_masked_only_the_superuser_is_let_in(original: Stack, reachable_folder: Path) -> None:
+def test_until_it_is_masked_only_the_superuser_is_let_in(original: Typed, reachable_folder: Path) -> None:
     folder = reachable_folder / "half"
     folder.mkdir(mode=0o711)
     half = clone.of_files(warehouse.reach(original.settings), folder, "half")
@@ -103,15 +102,15 @@ def test_its_replica_follows_it(rehearsed: Rehearsal) -> None:
         ask(replica, "DROP TABLE public.followed")
 
 
-def test_what_is_destroyed_in_it_is_whole_in_the_warehouse(original: Stack, rehearsed: Rehearsal) -> None:
+def test_what_is_destroyed_in_it_is_whole_in_the_warehouse(original: Typed, rehearsed: Rehearsal) -> None:
     ask(of_superuser(rehearsed), "DROP SCHEMA raw CASCADE")
-    assert ask(superuser(original), "SELECT count(*) AS n FROM raw.bookings") == [{"n": 200}]
+    assert ask(original.superuser, "SELECT count(*) AS n FROM raw.bookings") == [{"n": 200}]
     rehearsal.down(original.settings, lambda _: None)
     assert not rehearsed.folder.exists()
     assert rehearsal.look(original.settings) is None
 
 
-def test_one_that_was_killed_while_it_was_made_is_made_anew(original: Stack) -> None:
+def test_one_that_was_killed_while_it_was_made_is_made_anew(original: Typed) -> None:
     environment = {**os.environ, "TIDEGATE_HOME": str(original.home), "TIDEGATE_PROJECT": str(original.project)}
     folder = warehouse.place_of(original.settings, rehearsal.FOLDER)
     with subprocess.Popen([PROGRAM, "rehearsal", "up"], env=environment, start_new_session=True) as making:
@@ -123,14 +122,14 @@ def test_one_that_was_killed_while_it_was_made_is_made_anew(original: Stack) -> 
     assert ask(of_superuser(found), "SELECT count(*) AS n FROM raw.bookings") == [{"n": 200}]
 
 
-def test_a_second_up_finds_the_first(original: Stack) -> None:
+def test_a_second_up_finds_the_first(original: Typed) -> None:
     rehearsal.up(original.settings, lambda _: None)
     began = time.time()
     assert rehearsal.up(original.settings, lambda _: None).made_at.timestamp() < began
 
 
 def test_a_disk_that_would_be_too_full_is_said_beforehand(
-    original: Stack, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch
+    original: Typed, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clone, "_FULL", 0.01)
     with pytest.raises(UnavailableError, match=r"needs \d+ MiB of disk \(\d+ MiB are free\).* more than 1% full"):

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.whole import Stack
+from tests.whole import WAREHOUSE_ALONE, Stack
 
 
 @pytest.fixture
 def stacks(reachable_folder: Path) -> Iterator[list[Stack]]:
     """Two homes side by side with PostgreSQL only."""
-    elsewhere = {"airflow_url": "http://127.0.0.1:9", "spark_master": "local[1]"}
+    elsewhere = dict(WAREHOUSE_ALONE)
     folder = reachable_folder / uuid.uuid4().hex[:8]
     folder.mkdir(mode=0o711)
     both = [Stack(folder / name, elsewhere) for name in ("one", "other")]

@@ -6,14 +6,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 
-from tidegate.errors import TidegateError, first_line
+from tidegate.errors import TidegateError
+from tidegate.evidence import clients
 from tidegate.evidence.performance import SCALE, read_pgbench
 from tidegate.evidence.probe import CannotRunError, Finding, Ground, run
 from tidegate.stack import pgbouncer, standby
@@ -28,7 +28,6 @@ _ROWS = 25
 #: Clients in normal load; and more than the pool has places for, by far.
 _NORMAL, _MANY = 10, 200
 _PATIENCE = 60
-_TABLE = "CREATE TABLE public.probed (n bigint PRIMARY KEY)"
 
 
 def pg_failover(ground: Ground) -> Iterator[Finding]:
@@ -39,19 +38,19 @@ def pg_failover(ground: Ground) -> Iterator[Finding]:
         primary, replica = place.primary, place.replica
         standby.insist(primary, synchronous=True)
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(_TABLE)
+            connection.execute(clients.TABLE)
         said: list[str] = []
-        with _writing(pool, place.owner, place.passwords[place.owner], "failover") as writers:
-            _each_writes(writers, _ROWS)
+        with clients.writing(pool.dsn("failover", place.owner, place.passwords[place.owner]), _WRITERS) as writers:
+            clients.each_writes(writers, _ROWS)
             process = primary.running()
             assert process
             began = time.monotonic()
             os.kill(process.pid, signal.SIGKILL)
             found = failover(primary, replica, place.link, pool=pool, database="failover", say=said.append)
-            _each_writes(writers, _ROWS)
-        acknowledged = {row for writer in writers for row in writer.acknowledged}
+            clients.each_writes(writers, _ROWS)
+        acknowledged = clients.acknowledged(writers).keys()
         with psycopg.connect(place.primary.dsn("failover"), autocommit=True) as connection:
-            kept = {row[0] for row in connection.execute("SELECT n FROM public.probed").fetchall()}
+            kept = {row[0] for row in connection.execute("SELECT n FROM public.written").fetchall()}
     outage = max(writer.longest_gap for writer in writers)
     figures = {
         "seconds": round(found.seconds, 3), "outage_seconds": round(outage, 3), "acknowledged": len(acknowledged),
@@ -78,17 +77,17 @@ def pool_drain(ground: Ground) -> Iterator[Finding]:
     with place.scratch("drain") as dsn, place.pooled("drain") as pool:
         primary = place.primary
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(_TABLE)
-        with _writing(pool, place.owner, place.passwords[place.owner], "drain") as writers:
-            _each_writes(writers, _ROWS)
+            connection.execute(clients.TABLE)
+        with clients.writing(pool.dsn("drain", place.owner, place.passwords[place.owner]), _WRITERS) as writers:
+            clients.each_writes(writers, _ROWS)
             began = time.monotonic()
             with pool.held():
                 drained = time.monotonic() - began
                 primary.stop()
                 primary.start()
             held = time.monotonic() - began
-            _each_writes(writers, _ROWS)
-    errors = [told for writer in writers for told in writer.errors]
+            clients.each_writes(writers, _ROWS)
+    errors = [told for writer in writers for told in writer.failures]
     figures = {
         "drained_seconds": round(drained, 3), "held_seconds": round(held, 3),
         "queries": sum(len(writer.acknowledged) for writer in writers), "failed": len(errors),
@@ -114,86 +113,23 @@ def pool_stress(ground: Ground) -> Iterator[Finding]:
         with place.pooled("pool_stress") as pool:
             pooled = pool.dsn("pool_stress", place.owner, place.passwords[place.owner])
             status = made.exit_status
-            for name, clients in (("normal", _NORMAL), ("saturated", _MANY)):
+            for name, many in (("normal", _NORMAL), ("saturated", _MANY)):
                 with _watching(pool) as seen:
                     ran = run(
-                        [program, f"--client={clients}", "--jobs=2", f"--time={ground.seconds}", "--no-vacuum"],
+                        [program, f"--client={many}", "--jobs=2", f"--time={ground.seconds}", "--no-vacuum"],
                         libpq_environment_of(pooled),
                     )
                 status = status or ran.exit_status
                 told.append(ran.said)
                 figures |= {f"{name}_{key}": value for key, value in read_pgbench(ran.said).items()}
                 figures |= {
-                    f"{name}_clients": clients,
+                    f"{name}_clients": many,
                     f"{name}_utilisation": round(max((load.utilisation for load in seen), default=0.0), 3),
                     f"{name}_waiting": max((load.waiting for load in seen), default=0),
                     f"{name}_longest_wait_seconds": round(max((load.longest_wait for load in seen), default=0.0), 3),
                 }
         figures["pool_size"] = max((load.size for load in seen), default=0)
     yield Finding("tests/performance/pool_stress.log", "\n".join(told), figures, ran.command, status)
-
-
-@dataclass
-class _Writer(threading.Thread):
-    """A client of the pool that writes row after row, connects again when it must, and knows what was acknowledged."""
-
-    dsn: str
-    number: int
-    acknowledged: list[int] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    longest_gap: float = 0.0
-    enough: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        super().__init__(daemon=True)
-
-    __hash__ = threading.Thread.__hash__
-
-    def run(self) -> None:
-        connection: psycopg.Connection[Any] | None = None
-        row, last = self.number * 1_000_000, time.monotonic()
-        while not self.enough.is_set():
-            row += 1
-            try:
-                if connection is None:
-                    connection = psycopg.connect(self.dsn, autocommit=True, prepare_threshold=None, connect_timeout=30)
-                connection.execute("INSERT INTO public.probed VALUES (%s)", [row])
-            except psycopg.Error as error:
-                self.errors.append(first_line(error))
-                if connection is not None:
-                    connection.close()
-                connection = None
-                self.enough.wait(0.02)
-                continue
-            self.acknowledged.append(row)
-            now = time.monotonic()
-            self.longest_gap, last = max(self.longest_gap, now - last), now
-        if connection is not None:
-            connection.close()
-
-
-@contextmanager
-def _writing(pool: PgBouncer, user: str, password: str, database: str) -> Iterator[list[_Writer]]:
-    writers = [_Writer(pool.dsn(database, user, password), number + 1) for number in range(_WRITERS)]
-    for writer in writers:
-        writer.start()
-    try:
-        yield writers
-    finally:
-        for writer in writers:
-            writer.enough.set()
-        for writer in writers:
-            writer.join(_PATIENCE)
-
-
-def _each_writes(writers: Sequence[_Writer], rows: int) -> None:
-    """Wait until each client has had so many more rows acknowledged."""
-    wanted, deadline = [len(writer.acknowledged) + rows for writer in writers], time.monotonic() + _PATIENCE
-    while any(len(writer.acknowledged) < least for writer, least in zip(writers, wanted, strict=True)):
-        if time.monotonic() > deadline:
-            last = [writer.errors[-1:] for writer in writers]
-            raise CannotRunError(f"clients of the pool did not write {rows} rows each within {_PATIENCE} s: {last}")
-        time.sleep(0.01)
 
 
 @contextmanager

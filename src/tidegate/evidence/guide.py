@@ -16,8 +16,8 @@ from tidegate.backup.drill import GATE as DRILL
 from tidegate.contracts.dictionary import table as markdown
 from tidegate.errors import TerminalError
 from tidegate.evidence import queries as important
+from tidegate.evidence.index_strategy import Told, serving
 from tidegate.evidence.queries import Query
-from tidegate.evidence.strategy import Told, serving
 from tidegate.migrate.steps import Step
 from tidegate.observe.catalog import Table
 from tidegate.stores.postgres import Connection

@@ -8,7 +8,7 @@ from __future__ import annotations
 from tidegate.contracts import load_all
 from tidegate.contracts.dictionary import page_of
 from tidegate.contracts.house import Finding
-from tidegate.evidence import guide, indexes, queries, strategy
+from tidegate.evidence import guide, index_strategy, indexes, queries
 from tidegate.migrate import steps
 from tidegate.observe import catalog, diagram, dictionary
 from tidegate.observe.catalog import Table
@@ -71,7 +71,7 @@ def derive(settings: Settings, connection: Connection) -> dict[str, str]:
     """Return each page's path in the checkout with the text that it should have; figures of the guide stay as they are."""
     found = tables(settings, connection)
     asked = queries.read(settings.project)
-    there = strategy.told(indexes.of_warehouse(connection), load_all(settings))
+    there = index_strategy.told(indexes.of_warehouse(connection), load_all(settings))
     blocks = guide.structure(found, steps.read(settings.project), there, asked)
     written = (settings.project / GUIDE).read_text(encoding="utf-8")
     return {
@@ -86,7 +86,7 @@ def derive(settings: Settings, connection: Connection) -> dict[str, str]:
             "index of the ledger says its reason in a comment that its migration makes. Tests fail on one without a reason, on a "
             "foreign key without an index, and on an important query that reads a large table whole without meaning to. "
             "`tidegate queries` shows sizes, scans, and indexes that nobody uses.",
-            *strategy.page(there, asked),
+            *index_strategy.page(there, asked),
             mark=MARK,
         ),
         GUIDE: guide.fill(written, blocks, "structure"),
