@@ -11,8 +11,9 @@ from psycopg import sql
 from tidegate.contracts import Column, Contract
 from tidegate.contracts.types import SEALED
 from tidegate.evidence.auth import Finding
+from tidegate.gates.tables import BatchTable, of_batches
 from tidegate.ingest import quarantine
-from tidegate.stores.postgres import Connection, number, table
+from tidegate.stores.postgres import Connection, number
 
 _TEXTS = ("text", "character varying", "jsonb", "json")
 
@@ -48,17 +49,13 @@ def audit(connection: Connection, contracts: Sequence[Contract]) -> EncryptionAu
     findings: list[Finding] = []
     refused = 0
     for contract in (contract for contract in contracts if contract.sealed):
-        for schema, name, columns in _tables(connection, contract):
+        for found in of_batches(connection, contract.dataset):
             with connection.transaction():
                 connection.execute("SELECT ops.enter_all()")
-                here = [
-                    _count(connection, schema, name, column, columns[column])
-                    for column in contract.sealed
-                    if column in columns
-                ]
+                here = [_count(connection, found, column) for column in contract.sealed if column in found.columns]
                 counted += here
                 findings += filter(None, map(_fault, here))
-                findings += _look_alikes(connection, contract, schema, name, columns)
+                findings += _look_alikes(connection, contract, found)
         bare = number(
             connection,
             "SELECT count(*) FROM quarantine.refused_row WHERE dataset = %s AND NOT jsonb_exists(record, %s)",
@@ -75,24 +72,8 @@ def audit(connection: Connection, contracts: Sequence[Contract]) -> EncryptionAu
 _REMEDY = "deliver it again under a new version of the contract, and remove the old rows"
 
 
-def _tables(connection: Connection, contract: Contract) -> list[tuple[str, str, dict[str, str]]]:
-    rows = connection.execute(
-        """
-        SELECT n.nspname AS schema, c.relname AS name,
-            jsonb_object_agg(a.attname, format_type(a.atttypid, NULL)) AS columns
-        FROM pg_class AS c
-        JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        JOIN ops.batch AS b ON b.batch_id = right(c.relname, 16)
-        WHERE c.relkind = 'r' AND b.dataset = %s
-        GROUP BY 1, 2 ORDER BY 1, 2
-        """,
-        [contract.dataset],
-    ).fetchall()
-    return [(row["schema"], row["name"], row["columns"]) for row in rows]
-
-
-def _count(connection: Connection, schema: str, name: str, column: str, kind: str) -> ColumnCount:
+def _count(connection: Connection, place: BatchTable, column: str) -> ColumnCount:
+    kind = place.columns[column]
     known = sql.SQL("false")
     if kind == SEALED:
         known = sql.SQL(
@@ -101,12 +82,12 @@ def _count(connection: Connection, schema: str, name: str, column: str, kind: st
     row: dict[str, Any] = (
         connection.execute(
             sql.SQL("SELECT count({0}) AS all, count({0}) FILTER (WHERE {1}) AS sealed FROM {2}").format(
-                sql.Identifier(column), known, table(schema, name)
+                sql.Identifier(column), known, place.sql
             )
         ).fetchone()
         or {}
     )
-    return ColumnCount(f"{schema}.{name}", column, kind, row["all"], row["sealed"])
+    return ColumnCount(f"{place.schema}.{place.name}", column, kind, row["all"], row["sealed"])
 
 
 def _fault(count: ColumnCount) -> Finding | None:
@@ -118,11 +99,9 @@ def _fault(count: ColumnCount) -> Finding | None:
     )
 
 
-def _look_alikes(
-    connection: Connection, contract: Contract, schema: str, name: str, columns: dict[str, str]
-) -> list[Finding]:
+def _look_alikes(connection: Connection, contract: Contract, place: BatchTable) -> list[Finding]:
     """Find texts in plain, in whichever column, that match the pattern of a confidential one."""
-    texts = [column for column, kind in columns.items() if kind in _TEXTS]
+    texts = [column for column, kind in place.columns.items() if kind in _TEXTS]
     found = []
     for secret in (column for column in contract.columns if column.sealed):
         pattern = _pattern(secret)
@@ -135,13 +114,13 @@ def _look_alikes(
                         sql.SQL("count(*) FILTER (WHERE {0}::text ~ {1}) AS {0}").format(sql.Identifier(text), pattern)
                         for text in texts
                     ),
-                    table(schema, name),
+                    place.sql,
                 )
             ).fetchone()
             or {}
         )
         found += [
-            Finding(f"{schema}.{name}.{text}", f"{count} values in plain look like {secret.name}", _REMEDY)
+            Finding(f"{place.schema}.{place.name}.{text}", f"{count} values in plain look like {secret.name}", _REMEDY)
             for text, count in counts.items()
             if count
         ]

@@ -17,12 +17,12 @@ from tidegate.errors import UsageError
 from tidegate.gates import audit
 from tidegate.gates.claim import claim
 from tidegate.gates.ledger import Batch
+from tidegate.gates.tables import BatchTable
 from tidegate.ingest import quarantine
 from tidegate.ingest.quarantine import SEALED, RefusedRow
 from tidegate.ingest.spool import spool
 from tidegate.people import places, request
 from tidegate.people.person import Person, personal
-from tidegate.people.places import Table
 from tidegate.people.request import Request
 from tidegate.people.tombstone import TEXT, stone
 from tidegate.sealing import Seal, columns
@@ -95,18 +95,17 @@ def _erase_batch(settings: Settings, contract: Contract, batch: Batch, person: P
 
 
 def _erase_table(
-    connection: Connection, settings: Settings, contract: Contract, place: Table, person: Person, wish: Request
+    connection: Connection, settings: Settings, contract: Contract, place: BatchTable, person: Person, wish: Request
 ) -> int:
     connection.execute("SELECT ops.enter_all()")
     rows = places.rows_of(connection, settings, contract, place, person)
     if not rows:
         return 0
     request.begin(settings, connection, wish)
-    there = places.is_sealed(connection, place)
-    opening = places.seals(settings, contract.dataset, [name for name, sealed in there.items() if sealed])
+    opening = places.seals(settings, contract.dataset, place.sealed)
     # One by one: a value that may stand once only is another one each time.
     for row in rows:
-        values = {name: value for name, value in _stones(contract).items() if name in there}
+        values = {name: value for name, value in _stones(contract).items() if name in place.columns}
         given = [_shut(opening.get(name), value) for name, value in values.items()]
         changes = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in values)
         connection.execute(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
@@ -11,29 +10,16 @@ from psycopg import sql
 from tidegate.contracts import Contract
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
+from tidegate.gates.tables import BatchTable, of_batches
 from tidegate.ingest import quarantine
 from tidegate.ingest.quarantine import RefusedRow
 from tidegate.people.person import Person, personal
 from tidegate.sealing import Seal, columns, keyring
 from tidegate.settings import Settings
 from tidegate.stores import objects
-from tidegate.stores.postgres import Connection, table
+from tidegate.stores.postgres import Connection
 
 _ROWS = 20_000
-
-
-@dataclass(frozen=True)
-class Table:
-    """The table of one batch, and the schema that it stands in at this moment."""
-
-    schema: str
-    name: str
-    batch_id: str
-
-    @property
-    def sql(self) -> sql.Composed:
-        """Its name, quoted."""
-        return table(self.schema, self.name)
 
 
 def seals(settings: Settings, dataset: str, names: Iterable[str]) -> dict[str, Seal]:
@@ -46,38 +32,22 @@ def batches(connection: Connection, contract: Contract) -> list[Batch]:
     return ledger.batches(connection, dataset=contract.dataset)
 
 
-def table_of(connection: Connection, batch: Batch) -> Table | None:
+def table_of(connection: Connection, batch: Batch) -> BatchTable | None:
     """Return the table of a batch, whichever schema it stands in; None if it has none."""
-    row = connection.execute(
-        "SELECT n.nspname AS schema FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace "
-        "WHERE relname = %s AND relkind = 'r'",
-        [batch.table],
-    ).fetchone()
-    return Table(row["schema"], batch.table, batch.batch_id) if row else None
-
-
-def is_sealed(connection: Connection, place: Table) -> dict[str, bool]:
-    """Return the columns that a table has, and whether its values of them are sealed."""
-    rows = connection.execute(
-        "SELECT attname, atttypid = to_regtype('ops.sealed') AS sealed FROM pg_attribute "
-        "WHERE attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND attnum > 0 AND NOT attisdropped",
-        [place.schema, place.name],
-    )
-    return {row["attname"]: row["sealed"] for row in rows}
+    return next(iter(of_batches(connection, batch_id=batch.batch_id)), None)
 
 
 def rows_of(
-    connection: Connection, settings: Settings, contract: Contract, place: Table, person: Person
+    connection: Connection, settings: Settings, contract: Contract, place: BatchTable, person: Person
 ) -> list[dict[str, Any]]:
     """Return the person's rows of a table, opened, each with its `ctid`; call it in a transaction that sees all tenants."""
-    there = is_sealed(connection, place)
-    if not set(person.columns) <= there.keys():
+    if not set(person.columns) <= place.columns.keys():
         return []
-    opening = seals(settings, contract.dataset, [name for name, sealed in there.items() if sealed])
+    opening = seals(settings, contract.dataset, place.sealed)
     shown = [
-        sql.SQL("{0}::bytea AS {0}" if there[column.name] else "{0}").format(sql.Identifier(column.name))
+        sql.SQL("{0}::bytea AS {0}" if column.name in opening else "{0}").format(sql.Identifier(column.name))
         for column in contract.columns
-        if column.name in there
+        if column.name in place.columns
     ]
     query = sql.SQL("SELECT ctid::text AS ctid, {} FROM {}").format(sql.SQL(", ").join(shown), place.sql)
     found: list[dict[str, Any]] = []

@@ -13,6 +13,7 @@ from psycopg import sql
 from tidegate.contracts import load_all
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
+from tidegate.gates.tables import BatchTable, of_batches
 from tidegate.ingest.quarantine import SEALED
 from tidegate.sealing import Keyring, columns
 from tidegate.sealing.values import from_armour, key_of
@@ -22,16 +23,6 @@ from tidegate.stores.postgres import Connection, connect
 
 #: Refused rows that are looked at together.
 REFUSED_ROWS = 2_000
-
-
-@dataclass(frozen=True)
-class SealedTable:
-    """One table with sealed columns, by its number, for its schema changes when its batch is published or replaced."""
-
-    oid: int
-    batch_id: str
-    dataset: str
-    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -55,22 +46,9 @@ class KeyUse:
         return self.in_tables + self.in_landing + self.in_quarantine
 
 
-def tables(connection: Connection, dataset: str | None = None) -> list[SealedTable]:
+def tables(connection: Connection, dataset: str | None = None) -> list[BatchTable]:
     """Return every table that holds sealed values, whichever schema it stands in."""
-    rows = connection.execute(
-        """
-        SELECT c.oid::bigint AS oid, b.batch_id, b.dataset,
-            array_agg(a.attname::text ORDER BY a.attnum) AS columns
-        FROM pg_attribute AS a
-        JOIN pg_class AS c ON c.oid = a.attrelid AND c.relkind = 'r'
-        JOIN ops.batch AS b ON b.batch_id = right(c.relname, 16)
-        WHERE a.atttypid = 'ops.sealed'::regtype AND NOT a.attisdropped AND (%(dataset)s::text IS NULL OR b.dataset = %(dataset)s)
-        GROUP BY c.oid, b.batch_id, b.dataset, b.created_at
-        ORDER BY b.created_at, b.batch_id
-        """,
-        {"dataset": dataset},
-    ).fetchall()
-    return [SealedTable(row["oid"], row["batch_id"], row["dataset"], tuple(row["columns"])) for row in rows]
+    return [table for table in of_batches(connection, dataset) if table.sealed]
 
 
 def landed(settings: Settings, connection: Connection, dataset: str | None = None) -> list[Batch]:
@@ -91,9 +69,9 @@ def refused(connection: Connection, dataset: str | None = None) -> Iterator[list
         yield list(some)
 
 
-def in_tables(connection: Connection, table: SealedTable) -> Counter[str]:
+def in_tables(connection: Connection, table: BatchTable) -> Counter[str]:
     """Return how many values of a table each key has sealed, of all tenants."""
-    values = sql.SQL(", ").join(sql.SQL("{}::bytea").format(sql.Identifier(name)) for name in table.columns)
+    values = sql.SQL(", ").join(sql.SQL("{}::bytea").format(sql.Identifier(name)) for name in table.sealed)
     with connection.transaction():
         connection.execute("SELECT ops.enter_all()")
         rows = connection.execute(
@@ -105,7 +83,7 @@ def in_tables(connection: Connection, table: SealedTable) -> Counter[str]:
     return Counter({row["key"]: row["n"] for row in rows})
 
 
-def named(connection: Connection, table: SealedTable) -> sql.SQL:
+def named(connection: Connection, table: BatchTable) -> sql.SQL:
     """Return the table's name of this moment, quoted."""
     row = connection.execute("SELECT %s::regclass::text AS name", [table.oid]).fetchone()
     assert row is not None

@@ -17,10 +17,10 @@ from psycopg import errors, sql
 from tidegate.contracts import access, load
 from tidegate.errors import BusyError
 from tidegate.gates.ledger import Batch
+from tidegate.gates.tables import BatchTable
 from tidegate.ingest.quarantine import SEALED, Locks
 from tidegate.ingest.spool import spool
 from tidegate.rotation import places
-from tidegate.rotation.places import SealedTable
 from tidegate.sealing import Keyring, Seal, columns
 from tidegate.sealing.register import introduce
 from tidegate.sealing.values import armour, from_armour
@@ -87,9 +87,9 @@ def retire(settings: Settings, keys: Keyring) -> list[str]:
     return free
 
 
-def _renew_table(connection: Connection, settings: Settings, keys: Keyring, table: SealedTable) -> int:
+def _renew_table(connection: Connection, settings: Settings, keys: Keyring, table: BatchTable) -> int:
     """Renew the rows of one table, some pages in each transaction; return how many."""
-    seals = {name: Seal(keys, columns.place(table.dataset, name)) for name in table.columns}
+    seals = {name: Seal(keys, columns.place(table.dataset, name)) for name in table.sealed}
     connection.commit()
     _admit(connection, settings, table)
     pages = number(connection, "SELECT pg_relation_size(%s::oid) / current_setting('block_size')::int", [table.oid])
@@ -109,7 +109,7 @@ def _renew_table(connection: Connection, settings: Settings, keys: Keyring, tabl
     return done
 
 
-def _renew_pages(connection: Connection, table: SealedTable, seals: dict[str, Seal], first: int) -> int:
+def _renew_pages(connection: Connection, table: BatchTable, seals: dict[str, Seal], first: int) -> int:
     name, head = places.named(connection, table), next(iter(seals.values())).head
     names = [sql.Identifier(column) for column in seals]
     old = sql.SQL(" OR ").join(
@@ -150,7 +150,7 @@ def _renew_pages(connection: Connection, table: SealedTable, seals: dict[str, Se
     return len(rows)
 
 
-def _admit(connection: Connection, settings: Settings, table: SealedTable) -> None:
+def _admit(connection: Connection, settings: Settings, table: BatchTable) -> None:
     """Let the owner change the rows of all tenants, in a table whose policies are older than that being asked."""
     old = connection.execute(
         "SELECT n.nspname AS schema, c.relname AS name FROM pg_policy AS p JOIN pg_class AS c ON c.oid = polrelid "
@@ -208,7 +208,7 @@ def _renewed(seal: Seal, texts: list[str | None]) -> list[str | None]:
     return [None if value is None else armour(value) for value in sealed]
 
 
-def _vacuum(settings: Settings, tables: list[SealedTable]) -> None:
+def _vacuum(settings: Settings, tables: list[BatchTable]) -> None:
     """Free the room of the rows as they were before."""
     with connect(settings, autocommit=True) as connection:
         for table in tables:
