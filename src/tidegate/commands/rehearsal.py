@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -43,14 +42,10 @@ def down() -> None:
 
 def status(json: bool = _JSON) -> None:
     """Show where the rehearsal is, how old it is, what was masked; exit status 1 where there is none."""
-    from tidegate.errors import StackError
     from tidegate.rehearsal import rehearsal
     from tidegate.settings import get_settings
 
-    found = rehearsal.look(get_settings())
-    if found is None:
-        raise StackError("there is no rehearsal: `tidegate rehearsal up` makes one")
-    _show(found, json)
+    _show(rehearsal.reach(get_settings()), json)
 
 
 def psql(
@@ -58,29 +53,18 @@ def psql(
     role: str | None = typer.Option(None, "--role", help="The role to connect as; the owner when empty."),
 ) -> None:
     """Become psql, connected to the rehearsal."""
-    from tidegate.errors import StackError, UsageError
+    from tidegate.errors import UsageError
     from tidegate.rehearsal import rehearsal
     from tidegate.settings import get_settings
-    from tidegate.stack.postgres_binaries import client
+    from tidegate.stack.shell import become_psql
+    from tidegate.stores.postgres import libpq_environment_of
 
     settings = get_settings()
-    found = rehearsal.look(settings)
-    if found is None:
-        raise StackError("there is no rehearsal: `tidegate rehearsal up` makes one")
+    found = rehearsal.reach(settings)
     user = role or found.owner
     if user not in found.passwords:
         raise UsageError(f"no role is called {user!r}; there are {', '.join(sorted(found.passwords))}")
-    server = found.primary
-    environment = {
-        **os.environ,
-        "PGHOST": "127.0.0.1",
-        "PGPORT": str(server.port),
-        "PGUSER": user,
-        "PGPASSWORD": found.passwords[user],
-        "PGDATABASE": "warehouse",
-    }
-    program = client("psql", settings.postgres_bin)
-    os.execve(program, [str(program), *(arguments or [])], environment)  # noqa: S606 no shell is meant
+    become_psql(settings, arguments or [], libpq_environment_of(found.dsn(user)))
 
 
 def _show(found: Rehearsal, as_json: bool) -> None:

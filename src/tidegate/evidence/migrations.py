@@ -6,15 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-import psycopg
-from psycopg.rows import dict_row
-
 from tidegate.backup import compare
 from tidegate.evidence.probe import Finding, Ground
 from tidegate.migrate import door, steps
 from tidegate.migrate.steps import Step
 from tidegate.stack import dump
-from tidegate.stores.postgres import warehouse_url
+from tidegate.stores.postgres import connect_to, warehouse_url
 
 _INTEGRATION = "tests/integration"
 #: Tables that change with every migration: what it was, what it did, and who was last let in where, which a way down
@@ -115,8 +112,7 @@ def _schema(ground: Ground, dsn: str) -> str:
 
 def _held(ground: Ground) -> compare.Fingerprints:
     """Return what the tables hold, but for those that every migration changes."""
-    superuser = ground.rehearsal.primary.dsn("warehouse")
-    with psycopg.connect(superuser, autocommit=True, row_factory=dict_row) as connection:
+    with connect_to(ground.rehearsal.primary.dsn("warehouse"), autocommit=True) as connection:
         found = compare.fingerprints(connection)
     return {name: held for name, held in found.items() if name not in _WRITTEN}
 

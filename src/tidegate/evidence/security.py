@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from tidegate.contracts import Contract, load_all
 from tidegate.errors import first_line
@@ -46,7 +45,7 @@ def rls_verification(ground: Ground) -> Iterator[Finding]:
     place = ground.peopled()
     attempts = []
     for contract in _with_tenants(ground):
-        with psycopg.connect(place.primary.dsn("warehouse"), autocommit=True, row_factory=dict_row) as connection:
+        with connect_to(place.primary.dsn("warehouse"), autocommit=True) as connection:
             known = sql.SQL("SELECT {0} AS tenant FROM {1} GROUP BY 1 ORDER BY count(*) DESC LIMIT 2").format(
                 sql.Identifier(contract.tenant or ""), sql.Identifier(contract.schema, contract.table)
             )
@@ -89,7 +88,7 @@ def audit_log_check(ground: Ground) -> Iterator[Finding]:
         raise CannotRunError("no dataset is classified: there is nothing that must be recorded")
     deeds: list[tuple[str, bool, int]] = []
     chance = random.Random(_DEEDS)  # noqa: S311 nothing secret
-    with psycopg.connect(place.primary.dsn("warehouse"), row_factory=dict_row) as connection:
+    with connect_to(place.primary.dsn("warehouse")) as connection:
         # What an earlier run on this rehearsal has left would be in the way.
         connection.execute("DROP SCHEMA IF EXISTS audited CASCADE")
         connection.execute("CREATE SCHEMA audited")

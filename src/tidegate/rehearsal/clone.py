@@ -18,7 +18,7 @@ from psycopg import sql
 from tidegate.backup import programs
 from tidegate.errors import UnavailableError
 from tidegate.settings import Settings
-from tidegate.stack import dump, port, standby, warehouse
+from tidegate.stack import dump, port, scram, standby, warehouse
 from tidegate.stack.postgres import SUPERUSER, PostgresServer
 from tidegate.stack.postgres_binaries import client
 from tidegate.stack.postgres_databases import COUNTER, ensure_databases, ensure_roles, ensure_statements_are_counted
@@ -85,9 +85,7 @@ def of_files(source: PostgresServer, folder: Path, password: str) -> PostgresSer
     server = _server(source, folder, source.password)
     server.start()
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        connection.execute("SET password_encryption = 'scram-sha-256'")
-        verifier = connection.pgconn.encrypt_password(password.encode(), SUPERUSER.encode(), b"scram-sha-256").decode()
-        connection.execute(f"ALTER ROLE {SUPERUSER} PASSWORD '{verifier}'".encode())
+        connection.execute(f"ALTER ROLE {SUPERUSER} PASSWORD '{scram.verifier(password)}'".encode())
         # Connections and variables of Airflow's are no part of what is rehearsed.
         connection.execute("DROP DATABASE IF EXISTS airflow WITH (FORCE)")
     server.password = password

@@ -10,12 +10,11 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from tidegate.contracts import Contract
 from tidegate.contracts.access import is_classified
+from tidegate.stores.postgres import connect_to
 
 _TABLES = """
 SELECT n.nspname AS schema, c.relname AS name, a.attname AS column, a.attnotnull AS required,
@@ -39,7 +38,7 @@ def mask(dsn: str, contracts: Sequence[Contract]) -> dict[str, list[str]]:
     datasets = [c.dataset for c in contracts if any(map(is_classified, c.columns))]
     salt = secrets.token_hex(16)
     done: dict[str, list[str]] = {}
-    with psycopg.connect(dsn, autocommit=True, row_factory=dict_row) as connection:
+    with connect_to(dsn, autocommit=True) as connection:
         # Neither triggers nor the audit have a part in this.
         connection.execute("SET session_replication_role = replica")
         found = connection.execute(_TABLES, [sorted(classified)]).fetchall()

@@ -158,6 +158,14 @@ def look(settings: Settings) -> Rehearsal | None:
     return Rehearsal(folder=folder, **(kept | {"made_at": datetime.fromisoformat(kept["made_at"])}))
 
 
+def reach(settings: Settings) -> Rehearsal:
+    """Return the rehearsal; raises StackError when there is none."""
+    found = look(settings)
+    if found is None:
+        raise StackError("there is no rehearsal: `tidegate rehearsal up` makes one")
+    return found
+
+
 def down(settings: Settings, say: Say) -> None:
     """Stop the rehearsal's servers and remove all of it; the warehouse is not touched."""
     with Home(settings.home).lock(say):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, NoReturn
 from urllib.parse import urlsplit
 
 from tidegate.errors import StackError, UsageError
@@ -48,13 +49,19 @@ def psql(
         UsageError: there is no such role, or it reads no rows of tenants.
         StackError: there is no pool, or no replica.
     """
-    environment = {**os.environ, **libpq_environment(settings)}
+    address = libpq_environment(settings)
     if role is not None:
-        environment |= roles.credentials(settings, role, tenant)
+        address |= roles.credentials(settings, role, tenant)
     elif tenant is not None:
         raise UsageError("--tenant goes with --role: the owner of the tables sees no tenant's rows")
     if place != "primary":
-        environment |= _elsewhere(settings, place)
+        address |= _elsewhere(settings, place)
+    become_psql(settings, arguments, address)
+
+
+def become_psql(settings: Settings, arguments: list[str], address: Mapping[str, str]) -> NoReturn:
+    """Become psql, connected where the PG… variables of `address` lead; does not return."""
+    environment = {**os.environ, **address}
     if not environment.get("PGPASSWORD"):
         # An empty one would be sent; without it, psql looks into ~/.pgpass or asks.
         environment.pop("PGPASSWORD", None)
