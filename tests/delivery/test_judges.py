@@ -84,7 +84,7 @@ def test_our_own_targets_go_to_the_gates_that_can_judge_them() -> None:
     expected = {
         "Query response P95": {("Query Performance Gate", "explain.p95_ms")},
         "Connection pool utilization": {("Load Test Gate", "pool_stress.normal_utilisation")},
-        "Replication lag": {("Failover Gate", "")},
+        "Replication lag": {("Failover Gate", "replication.lag_seconds")},
         "Backup RTO": {("QA Pass", "backup_restore.rto_seconds")},
         "RTO": {("QA Pass", "backup_restore.rto_seconds"), ("Failover Gate", "pg_failover.outage_seconds")},
         "RPO": {("QA Pass", "backup_restore.rpo_seconds")},

@@ -224,6 +224,24 @@ def test_a_failover_loses_nothing_and_a_full_pool_answers_everybody(ground: Grou
     assert stressed["normal_utilisation"] < 0.8 < stressed["saturated_utilisation"]
 
 
+def test_a_replica_that_stops_replaying_is_told_by_how_far_it_is_behind(ground: Ground) -> None:
+    well = figures(run(ground, "replication"))["replication_lag.log"]
+    assert (well["caught_up"], well["failed"]) == (True, 0)
+    assert well["lag_p95_seconds"] <= well["lag_seconds"] < 1
+    assert well["rows"] > well["looks"] > 10
+    with psycopg.connect(ground.rehearsal.replica.dsn(), autocommit=True) as replica:
+        replica.execute("SELECT pg_wal_replay_pause()")
+        try:
+            found = run(ground, "replication")
+        finally:
+            replica.execute("SELECT pg_wal_replay_resume()")
+    told = figures(found)["replication_lag.log"]
+    assert told["lag_seconds"] > ground.seconds
+    assert told["lag_bytes"] > well["lag_bytes"]
+    assert not told["caught_up"]
+    assert not found.ended_well
+
+
 def test_what_pgbench_says_is_read_and_what_it_does_not_say_is_not_made_up() -> None:
     said = "number of transactions actually processed: 12\nlatency average = 1.5 ms\ntps = 801.25 (without initial connection time)\n"
     assert performance.read_pgbench(said) == {"tps": 801.25, "latency_ms": 1.5, "transactions": 12}

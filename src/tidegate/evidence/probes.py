@@ -11,6 +11,7 @@ from tidegate.evidence import (
     migrations,
     performance,
     release,
+    replication,
     schema,
     security,
     static,
@@ -76,6 +77,7 @@ ALL: tuple[Probe, ...] = (
         f"{_INTEGRATION}/failover_test.log",
     ),
     _probe("redis_failover", "checkout", cache.failover, f"{_INTEGRATION}/redis_failover.log"),
+    _probe("replication", "rehearsal", replication.lag, f"{_INTEGRATION}/replication_lag.log"),
     # Phase 7: security.
     _probe("rls_verification", "rehearsal", security.rls_verification, "tests/security/rls_verification.log"),
     _probe("audit_log_check", "rehearsal", security.audit_log_check, "tests/security/audit_log_check.log"),

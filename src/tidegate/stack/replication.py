@@ -101,12 +101,17 @@ def look(primary: PostgresServer, replica: PostgresServer | None) -> Replication
     )  # fmt: skip
 
 
-def _replica(server: PostgresServer, lsn: str) -> Replica | None:
-    try:
-        with psycopg.connect(server.dsn(), autocommit=True, row_factory=dict_row, connect_timeout=5) as connection:
-            row: dict[str, Any] = connection.execute(_REPLICA, [lsn]).fetchone() or {}
-    except psycopg.OperationalError:
-        return None
+def behind(replica: psycopg.Connection[dict[str, Any]], lsn: str) -> Replica:
+    """Ask a replica what it shows, and how far that is behind a place in its primary's WAL."""
+    row: dict[str, Any] = replica.execute(_REPLICA, [lsn]).fetchone() or {}
     since = row.pop("seconds_since")
     lag = max(0, row.pop("lag_bytes") or 0)
     return Replica(**row, lag_bytes=lag, lag_seconds=since if lag else 0.0)
+
+
+def _replica(server: PostgresServer, lsn: str) -> Replica | None:
+    try:
+        with psycopg.connect(server.dsn(), autocommit=True, row_factory=dict_row, connect_timeout=5) as connection:
+            return behind(connection, lsn)
+    except psycopg.OperationalError:
+        return None
