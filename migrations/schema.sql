@@ -248,6 +248,51 @@ END;
 
 COMMENT ON FUNCTION ops.tenant() IS 'Whose rows this transaction may see; nobody''s where it is null.';
 
+CREATE TABLE ops.approval (
+    approval_id bigint NOT NULL,
+    delivery_id text NOT NULL,
+    kind text NOT NULL,
+    subject text NOT NULL,
+    sha256 text NOT NULL,
+    decision text NOT NULL,
+    decided_by text NOT NULL,
+    why text NOT NULL,
+    decided_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT approval_decided_by_check CHECK ((decided_by <> ''::text)),
+    CONSTRAINT approval_decision_check CHECK ((decision = ANY (ARRAY['approve'::text, 'reject'::text]))),
+    CONSTRAINT approval_kind_check CHECK ((kind = ANY (ARRAY['cost'::text, 'deployment'::text, 'merge'::text, 'waiver'::text, 'rule'::text]))),
+    CONSTRAINT approval_why_check CHECK ((why <> ''::text))
+);
+
+COMMENT ON TABLE ops.approval IS 'What people decided about a delivery, each about exactly what they were shown.';
+
+COMMENT ON COLUMN ops.approval.approval_id IS 'Number; of two on one subject the higher one counts.';
+
+COMMENT ON COLUMN ops.approval.delivery_id IS 'Delivery that it is about.';
+
+COMMENT ON COLUMN ops.approval.kind IS 'What was asked; a waiver lets one rule of a gate pass unmet.';
+
+COMMENT ON COLUMN ops.approval.subject IS 'Document, or rule of a gate, that was decided about.';
+
+COMMENT ON COLUMN ops.approval.sha256 IS 'Hash of what was shown: for anything else the decision is void.';
+
+COMMENT ON COLUMN ops.approval.decision IS 'What was decided.';
+
+COMMENT ON COLUMN ops.approval.decided_by IS 'Who decided, by the name they gave.';
+
+COMMENT ON COLUMN ops.approval.why IS 'Their reason.';
+
+COMMENT ON COLUMN ops.approval.decided_at IS 'When.';
+
+ALTER TABLE ops.approval ALTER COLUMN approval_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.approval_approval_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE ops.audit ALTER COLUMN audit_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME ops.audit_audit_id_seq
     START WITH 1
@@ -405,6 +450,130 @@ ALTER TABLE ops.decision ALTER COLUMN decision_id ADD GENERATED ALWAYS AS IDENTI
     CACHE 1
 );
 
+CREATE TABLE ops.delivery (
+    delivery_id text NOT NULL,
+    team text NOT NULL,
+    strategy text NOT NULL,
+    strategy_sha256 text NOT NULL,
+    code_version text NOT NULL,
+    state text NOT NULL,
+    wave text NOT NULL,
+    reason text,
+    started_by text NOT NULL,
+    dag_run_id text NOT NULL,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT delivery_check CHECK (((finished_at IS NOT NULL) = (state = ANY (ARRAY['failed'::text, 'success'::text])))),
+    CONSTRAINT delivery_started_by_check CHECK ((started_by <> ''::text)),
+    CONSTRAINT delivery_state_check CHECK ((state = ANY (ARRAY['running'::text, 'waiting'::text, 'paused'::text, 'blocked'::text, 'failed'::text, 'success'::text])))
+);
+
+COMMENT ON TABLE ops.delivery IS 'One row per run of a team, from its strategy to its release.';
+
+COMMENT ON COLUMN ops.delivery.delivery_id IS 'The DAG run that began it; one that goes on after a stop keeps it.';
+
+COMMENT ON COLUMN ops.delivery.team IS 'The team, by the name of its file in teams/.';
+
+COMMENT ON COLUMN ops.delivery.strategy IS 'The strategy document.';
+
+COMMENT ON COLUMN ops.delivery.strategy_sha256 IS 'Hash of the document that targets were read from.';
+
+COMMENT ON COLUMN ops.delivery.code_version IS 'Commit that is delivered.';
+
+COMMENT ON COLUMN ops.delivery.state IS 'Whether it goes on, waits for a person, or has ended.';
+
+COMMENT ON COLUMN ops.delivery.wave IS 'Wave that it is in.';
+
+COMMENT ON COLUMN ops.delivery.reason IS 'What it waits for, or why it is blocked or failed.';
+
+COMMENT ON COLUMN ops.delivery.started_by IS 'Who started it; they may not approve it.';
+
+COMMENT ON COLUMN ops.delivery.dag_run_id IS 'Airflow''s run that works on it now.';
+
+COMMENT ON COLUMN ops.delivery.started_at IS 'When it began.';
+
+COMMENT ON COLUMN ops.delivery.finished_at IS 'When it ended; empty while it may go on.';
+
+CREATE TABLE ops.delivery_evidence (
+    delivery_id text NOT NULL,
+    evidence_id bigint NOT NULL,
+    wave text NOT NULL,
+    role text NOT NULL,
+    attempt bigint NOT NULL,
+    probe text NOT NULL,
+    path text NOT NULL,
+    evidence_sha256 text,
+    reason text,
+    taken_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT delivery_evidence_attempt_check CHECK ((attempt > 0)),
+    CONSTRAINT delivery_evidence_check CHECK (((evidence_sha256 IS NULL) = (reason IS NOT NULL)))
+);
+
+COMMENT ON TABLE ops.delivery_evidence IS 'Which evidence was taken for which delivery: a gate reads no other.';
+
+COMMENT ON COLUMN ops.delivery_evidence.delivery_id IS 'Delivery that it was taken for.';
+
+COMMENT ON COLUMN ops.delivery_evidence.evidence_id IS 'Number; of two of one path the higher one counts.';
+
+COMMENT ON COLUMN ops.delivery_evidence.wave IS 'Wave that it was taken in.';
+
+COMMENT ON COLUMN ops.delivery_evidence.role IS 'Role that answers for it.';
+
+COMMENT ON COLUMN ops.delivery_evidence.attempt IS 'Attempt that it was taken in.';
+
+COMMENT ON COLUMN ops.delivery_evidence.probe IS 'Probe that took it.';
+
+COMMENT ON COLUMN ops.delivery_evidence.path IS 'File, from the folder of evidence on; empty where the probe could not run.';
+
+COMMENT ON COLUMN ops.delivery_evidence.evidence_sha256 IS 'Hash of the file; empty where the probe could not run.';
+
+COMMENT ON COLUMN ops.delivery_evidence.reason IS 'Why the probe could not run.';
+
+COMMENT ON COLUMN ops.delivery_evidence.taken_at IS 'When it was taken.';
+
+ALTER TABLE ops.delivery_evidence ALTER COLUMN evidence_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.delivery_evidence_evidence_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ops.delivery_work (
+    delivery_id text NOT NULL,
+    wave text NOT NULL,
+    role text NOT NULL,
+    attempt bigint NOT NULL,
+    state text NOT NULL,
+    artifacts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    reason text,
+    started_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT delivery_work_attempt_check CHECK ((attempt > 0)),
+    CONSTRAINT delivery_work_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'failed'::text, 'skipped'::text])))
+);
+
+COMMENT ON TABLE ops.delivery_work IS 'One row per role, wave and attempt: what was done, and what came of it.';
+
+COMMENT ON COLUMN ops.delivery_work.delivery_id IS 'Delivery that it is a part of.';
+
+COMMENT ON COLUMN ops.delivery_work.wave IS 'Wave, by its number.';
+
+COMMENT ON COLUMN ops.delivery_work.role IS 'Role, by its code.';
+
+COMMENT ON COLUMN ops.delivery_work.attempt IS 'Which attempt it is; more than one in the bug-fix loop only.';
+
+COMMENT ON COLUMN ops.delivery_work.state IS 'How it went.';
+
+COMMENT ON COLUMN ops.delivery_work.artifacts IS 'Files that were made, by path, each with its hash.';
+
+COMMENT ON COLUMN ops.delivery_work.reason IS 'Why it failed or was skipped.';
+
+COMMENT ON COLUMN ops.delivery_work.started_at IS 'When it began.';
+
+COMMENT ON COLUMN ops.delivery_work.finished_at IS 'When it ended.';
+
 CREATE TABLE ops.encryption_key (
     key_id text NOT NULL,
     check_value text NOT NULL,
@@ -538,6 +707,45 @@ CREATE TABLE ops.migration (
 COMMENT ON TABLE ops.migration IS 'The revision that the warehouse is at; one row.';
 
 COMMENT ON COLUMN ops.migration.version_num IS 'The last migration that was applied.';
+
+CREATE TABLE ops.release (
+    version text NOT NULL,
+    delivery_id text NOT NULL,
+    state text NOT NULL,
+    code_version text NOT NULL,
+    from_revision text NOT NULL,
+    to_revision text NOT NULL,
+    backup_id text,
+    build_id text,
+    reason text,
+    begun_at timestamp with time zone DEFAULT now() NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT release_state_check CHECK ((state = ANY (ARRAY['begun'::text, 'released'::text, 'rolled back'::text])))
+);
+
+COMMENT ON TABLE ops.release IS 'One row per release: what went into the warehouse, what it can go back to, whether it did.';
+
+COMMENT ON COLUMN ops.release.version IS 'Semantic version of the schema.';
+
+COMMENT ON COLUMN ops.release.delivery_id IS 'Delivery that released it.';
+
+COMMENT ON COLUMN ops.release.state IS 'How far it has come, and whether it stands.';
+
+COMMENT ON COLUMN ops.release.code_version IS 'Commit that was released.';
+
+COMMENT ON COLUMN ops.release.from_revision IS 'Migration that the warehouse was at.';
+
+COMMENT ON COLUMN ops.release.to_revision IS 'Migration that it was taken to.';
+
+COMMENT ON COLUMN ops.release.backup_id IS 'Backup that was taken before.';
+
+COMMENT ON COLUMN ops.release.build_id IS 'Set of marts that readers saw before.';
+
+COMMENT ON COLUMN ops.release.reason IS 'Why it was rolled back.';
+
+COMMENT ON COLUMN ops.release.begun_at IS 'When it began.';
+
+COMMENT ON COLUMN ops.release.ended_at IS 'When it stood, or was rolled back.';
 
 CREATE TABLE ops.schema_change (
     schema_change_id bigint NOT NULL,
@@ -754,6 +962,9 @@ ALTER TABLE quarantine.refused_row ALTER COLUMN refused_row_id ADD GENERATED ALW
     CACHE 1
 );
 
+ALTER TABLE ONLY ops.approval
+    ADD CONSTRAINT approval_pkey PRIMARY KEY (approval_id);
+
 ALTER TABLE ONLY ops.audit
     ADD CONSTRAINT audit_pkey PRIMARY KEY (audit_id);
 
@@ -771,6 +982,15 @@ ALTER TABLE ONLY ops.batch
 
 ALTER TABLE ONLY ops.decision
     ADD CONSTRAINT decision_pkey PRIMARY KEY (decision_id);
+
+ALTER TABLE ONLY ops.delivery_evidence
+    ADD CONSTRAINT delivery_evidence_pkey PRIMARY KEY (delivery_id, evidence_id);
+
+ALTER TABLE ONLY ops.delivery
+    ADD CONSTRAINT delivery_pkey PRIMARY KEY (delivery_id);
+
+ALTER TABLE ONLY ops.delivery_work
+    ADD CONSTRAINT delivery_work_pkey PRIMARY KEY (delivery_id, wave, role, attempt);
 
 ALTER TABLE ONLY ops.encryption_key
     ADD CONSTRAINT encryption_key_pkey PRIMARY KEY (key_id);
@@ -793,6 +1013,9 @@ ALTER TABLE ONLY ops.marts_swap
 ALTER TABLE ONLY ops.migration
     ADD CONSTRAINT migration_pkc PRIMARY KEY (version_num);
 
+ALTER TABLE ONLY ops.release
+    ADD CONSTRAINT release_pkey PRIMARY KEY (version);
+
 ALTER TABLE ONLY ops.schema_change
     ADD CONSTRAINT schema_change_pkey PRIMARY KEY (schema_change_id);
 
@@ -813,6 +1036,10 @@ ALTER TABLE ONLY quarantine.refused_row
 
 ALTER TABLE ONLY quarantine.refused_row
     ADD CONSTRAINT refused_row_pkey PRIMARY KEY (refused_row_id);
+
+CREATE INDEX approval_by_delivery ON ops.approval USING btree (delivery_id);
+
+COMMENT ON INDEX ops.approval_by_delivery IS 'For its foreign key: what was decided about a delivery, in order.';
 
 CREATE INDEX audit_by_time ON ops.audit USING btree (occurred_at);
 
@@ -838,6 +1065,14 @@ CREATE INDEX decision_by_subject ON ops.decision USING btree (subject, decision_
 
 COMMENT ON INDEX ops.decision_by_subject IS 'What people decided about one batch or build, in order.';
 
+CREATE INDEX delivery_evidence_by_evidence ON ops.delivery_evidence USING btree (evidence_sha256);
+
+COMMENT ON INDEX ops.delivery_evidence_by_evidence IS 'For its foreign key: which deliveries rest on a piece of evidence.';
+
+CREATE UNIQUE INDEX delivery_one_at_a_time ON ops.delivery USING btree (team) WHERE (finished_at IS NULL);
+
+COMMENT ON INDEX ops.delivery_one_at_a_time IS 'A team works on one delivery at a time.';
+
 CREATE UNIQUE INDEX marts_published_once ON ops.marts_build USING btree ((true)) WHERE (state = 'published'::text);
 
 COMMENT ON INDEX ops.marts_published_once IS 'At most one set of marts is visible.';
@@ -845,6 +1080,10 @@ COMMENT ON INDEX ops.marts_published_once IS 'At most one set of marts is visibl
 CREATE INDEX marts_swap_by_build ON ops.marts_swap USING btree (build_id);
 
 COMMENT ON INDEX ops.marts_swap_by_build IS 'For its foreign key: when a build was shown.';
+
+CREATE INDEX release_by_delivery ON ops.release USING btree (delivery_id);
+
+COMMENT ON INDEX ops.release_by_delivery IS 'For its foreign key: what a delivery released.';
 
 CREATE INDEX schema_change_by_name ON ops.schema_change USING btree (name, schema_change_id);
 
@@ -880,14 +1119,29 @@ CREATE TRIGGER audit_truncate AFTER TRUNCATE ON quarantine.refused_row FOR EACH 
 
 CREATE TRIGGER audit_update AFTER UPDATE ON quarantine.refused_row REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION ops.audit_write();
 
+ALTER TABLE ONLY ops.approval
+    ADD CONSTRAINT approval_delivery_id_fkey FOREIGN KEY (delivery_id) REFERENCES ops.delivery(delivery_id);
+
 ALTER TABLE ONLY ops.backup
     ADD CONSTRAINT backup_based_on_fkey FOREIGN KEY (based_on) REFERENCES ops.backup(backup_id);
 
 ALTER TABLE ONLY ops.batch
     ADD CONSTRAINT batch_previous_batch_id_fkey FOREIGN KEY (previous_batch_id) REFERENCES ops.batch(batch_id);
 
+ALTER TABLE ONLY ops.delivery_evidence
+    ADD CONSTRAINT delivery_evidence_delivery_id_fkey FOREIGN KEY (delivery_id) REFERENCES ops.delivery(delivery_id);
+
+ALTER TABLE ONLY ops.delivery_evidence
+    ADD CONSTRAINT delivery_evidence_evidence_sha256_fkey FOREIGN KEY (evidence_sha256) REFERENCES ops.evidence(evidence_sha256);
+
+ALTER TABLE ONLY ops.delivery_work
+    ADD CONSTRAINT delivery_work_delivery_id_fkey FOREIGN KEY (delivery_id) REFERENCES ops.delivery(delivery_id);
+
 ALTER TABLE ONLY ops.marts_swap
     ADD CONSTRAINT marts_swap_build_id_fkey FOREIGN KEY (build_id) REFERENCES ops.marts_build(build_id);
+
+ALTER TABLE ONLY ops.release
+    ADD CONSTRAINT release_delivery_id_fkey FOREIGN KEY (delivery_id) REFERENCES ops.delivery(delivery_id);
 
 ALTER TABLE ONLY ops.verdict
     ADD CONSTRAINT verdict_evidence_sha256_fkey FOREIGN KEY (evidence_sha256) REFERENCES ops.evidence(evidence_sha256);
@@ -926,6 +1180,9 @@ REVOKE ALL ON FUNCTION ops.enter_all() FROM PUBLIC;
 GRANT SELECT ON TABLE ops.tenant_login TO app;
 GRANT SELECT ON TABLE ops.tenant_login TO readonly;
 
+GRANT SELECT ON TABLE ops.approval TO app;
+GRANT SELECT ON TABLE ops.approval TO readonly;
+
 GRANT SELECT ON TABLE ops.audit_seal TO admin;
 
 GRANT SELECT ON TABLE ops.backup TO app;
@@ -940,6 +1197,15 @@ GRANT UPDATE(held_reason) ON TABLE ops.batch TO app;
 
 GRANT SELECT,INSERT ON TABLE ops.decision TO app;
 GRANT SELECT ON TABLE ops.decision TO readonly;
+
+GRANT SELECT ON TABLE ops.delivery TO app;
+GRANT SELECT ON TABLE ops.delivery TO readonly;
+
+GRANT SELECT ON TABLE ops.delivery_evidence TO app;
+GRANT SELECT ON TABLE ops.delivery_evidence TO readonly;
+
+GRANT SELECT ON TABLE ops.delivery_work TO app;
+GRANT SELECT ON TABLE ops.delivery_work TO readonly;
 
 GRANT SELECT ON TABLE ops.encryption_key TO app;
 GRANT SELECT ON TABLE ops.encryption_key TO readonly;
@@ -964,6 +1230,9 @@ GRANT SELECT ON TABLE ops.marts_swap TO readonly;
 
 GRANT SELECT ON TABLE ops.migration TO app;
 GRANT SELECT ON TABLE ops.migration TO readonly;
+
+GRANT SELECT ON TABLE ops.release TO app;
+GRANT SELECT ON TABLE ops.release TO readonly;
 
 GRANT SELECT ON TABLE ops.schema_change TO app;
 GRANT SELECT ON TABLE ops.schema_change TO readonly;

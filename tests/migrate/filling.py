@@ -47,6 +47,30 @@ _ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "ops.audit": [{"action": "insert", "object": "raw.bookings", "row_count": n} for n in (1, 2)],
     "ops.table_layout": [{"dataset": "orders", "contract_version": "1.0.0", "columns": "[]", "key_columns": "{}"}],
+    "ops.delivery": [
+        {
+            "delivery_id": "d1", "team": "database", "strategy": "strategies/database.md", "strategy_sha256": "00",
+            "code_version": "c0ffee", "state": "waiting", "wave": "4", "started_by": "ada", "dag_run_id": "manual__1",
+        }
+    ],
+    "ops.delivery_work": [
+        {"delivery_id": "d1", "wave": "2", "role": "PG", "attempt": 1, "state": "done", "artifacts": '{"INDEXES.md": "00"}'}
+    ],
+    "ops.delivery_evidence": [
+        {"delivery_id": "d1", "wave": "2", "role": "PG", "attempt": 1, "probe": "version", "path": "pg/version.log", "evidence_sha256": "e1"}
+    ],
+    "ops.approval": [
+        {
+            "delivery_id": "d1", "kind": "cost", "subject": "COST_ESTIMATION.md", "sha256": "00", "decision": "approve",
+            "decided_by": "bob", "why": "read",
+        }
+    ],
+    "ops.release": [
+        {
+            "version": "0.19.0", "delivery_id": "d1", "state": "begun", "code_version": "c0ffee", "from_revision": "0018",
+            "to_revision": "0019",
+        }
+    ],
     "quarantine.refused_row": [
         {
             "batch_id": "two", "dataset": "orders", "partition": "2024-03", "contract_version": "1.0.0",
