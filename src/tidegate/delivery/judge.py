@@ -1,0 +1,236 @@
+"""What a gate says: a pure function of targets, evidence, artifacts and decisions; nothing is read or written here.
+
+A target stands in the strategy or in the team's file, and each verdict names its line. What was not measured does not pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from tidegate.delivery.gate import Gate
+from tidegate.delivery.ledger import Approval, Done, Exhibit
+from tidegate.delivery.manifest import Finding
+from tidegate.delivery.strategy.judges import judged
+from tidegate.delivery.strategy.model import Strategy
+from tidegate.delivery.strategy.quantity import Bound, QuantityError, unit
+from tidegate.delivery.team import GateRules, Team
+from tidegate.gates.verdict import Decision, Verdict
+
+#: Of a rule set: raised when what a gate asks for changes in this module.
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a gate knows. `files` are the hashes of the team's files as they lie there now, by path from `.team/` on.
+
+    `manifests` are what was found wrong in them; `subjects` the hashes of what approvals are asked for, as they are now.
+    """
+
+    team: Team
+    strategy: Strategy
+    exhibits: tuple[Exhibit, ...] = ()
+    work: tuple[Done, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    manifests: tuple[Finding, ...] = ()
+    subjects: dict[str, str] = field(default_factory=dict)
+    signed: dict[str, bool] = field(default_factory=dict)
+
+
+def judge(gate: Gate, case: Case) -> list[Verdict]:
+    """Return the verdicts of one gate; each rule that is waived by a person is told of, and does not fail."""
+    rules = case.team.gates.get(gate)
+    if rules is None:
+        return []
+    said = [*_demanded(gate, case), *_of_strategy(gate, case)]
+    for part in (_artifacts, _files, _manifests, _others, _signed, _approved):
+        said += part(gate, rules, case)
+    return [_waived(verdict, case) for verdict in said]
+
+
+def hash_of_rule(verdict: Verdict) -> str:
+    """Return what a waiver is bound to: the rule, what it expects, and what was found."""
+    return hashlib.sha256("\x1f".join((verdict.gate, verdict.rule, verdict.target, verdict.value)).encode()).hexdigest()
+
+
+def name_of_rule(verdict: Verdict) -> str:
+    """Return by which name a waiver knows a rule."""
+    return f"{verdict.gate}: {verdict.rule}"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One rule of a gate, and where it is written."""
+
+    gate: Gate
+    rule: str
+    target: str
+    source: str
+
+    def says(self, decision: Decision, value: str, evidence: str | None = None) -> Verdict:
+        return Verdict(self.gate.value, self.rule, decision, value, self.target, self.source, VERSION, evidence)
+
+    def holds(self, wrong: str, right: str) -> Verdict:
+        """Pass where nothing is told to be wrong."""
+        return self.says("FAIL" if wrong else "PASS", wrong or right)
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """Which figure of which probe, the unit that it is measured in, and the number that it is held against."""
+
+    probe: str
+    name: str
+    unit: str
+    bound: Bound
+
+
+def _demanded(gate: Gate, case: Case) -> Iterator[Verdict]:
+    for one in case.team.demands(gate):
+        asked = _Asked(gate, f"{one.probe} {one.figure}", str(one.bound), f"{_file(case)}:{one.line}")
+        yield _measured(asked, _Figure(one.probe, one.figure, "", one.bound), case)
+
+
+def _of_strategy(gate: Gate, case: Case) -> Iterator[Verdict]:
+    for one in judged(case.strategy):
+        judge = one.judge
+        if judge.gate is not gate:
+            continue
+        by = f" ({judge.probe} {judge.figure})" if judge.probe else ""
+        bound = _bound(judge.needs) if judge.needs else one.target.bound if one.target else None
+        asked = _Asked(
+            gate,
+            f"{one.measure or one.text}, line {one.line}{by}",
+            str(bound or one.text),
+            f"{case.strategy.path}:{one.line}",
+        )
+        if judge.missing or bound is None:
+            yield asked.says("FAIL", f"not measured: {judge.missing}")
+        else:
+            yield _measured(asked, _Figure(judge.probe, judge.figure, judge.unit or "", bound), case)
+
+
+def _measured(asked: _Asked, figure: _Figure, case: Case) -> Verdict:
+    taken = [one for one in case.exhibits if one.probe == figure.probe]
+    if refused := next((one.reason for one in taken if one.reason is not None), None):
+        return asked.says("FAIL", f"not measured: {refused}")
+    found = [(_number(one.figures[figure.name]), one) for one in taken if figure.name in one.figures]
+    if not found:
+        why = f"has no figure {figure.name}" if taken else "was not run for this delivery"
+        return asked.says("FAIL", f"not measured: the probe {figure.probe} {why}")
+    try:
+        bad = [(value, one) for value, one in found if not figure.bound.holds(value, figure.unit)]
+    except QuantityError as error:
+        return asked.says("FAIL", str(error))
+    # Of several files the one that is farthest off speaks for all.
+    worst: Callable[..., tuple[Decimal, Exhibit]] = min if figure.bound.comparison in (">", ">=") else max
+    value, one = worst(bad or found, key=lambda pair: pair[0])
+    shown = f"{value.normalize():f} {figure.unit if figure.unit != 'of 1' else ''}".rstrip()
+    told = f"{shown} ({one.path})" + (f", and {len(bad) - 1} more" if len(bad) > 1 else "")
+    return asked.says("FAIL" if bad else "PASS", told, one.sha256)
+
+
+def _artifacts(gate: Gate, rules: GateRules, case: Case) -> Iterator[Verdict]:
+    waves = [wave.wave for wave in case.team.waves]
+    for code in rules.artifacts_of:
+        # What belongs to a later wave is not expected yet.
+        due = [wave for wave in waves if waves.index(wave) <= waves.index(rules.wave)]
+        expected = [path for wave in due for path in case.team.roles[code].artifacts.get(wave, ())]
+        asked = _Asked(gate, f"artifacts of {code}", f"{len(expected)} made in this delivery", _file(case))
+        if skipped := next((one for one in case.work if one.role == code and one.state == "skipped"), None):
+            yield asked.says("WARN", f"none: {skipped.reason}")
+            continue
+        made = {path: sha for one in case.work if one.role == code for path, sha in one.artifacts.items()}
+        missing = [path for path in expected if path not in made or path not in case.files]
+        changed = [path for path in expected if path not in missing and case.files[path] != made[path]]
+        told = [*(f"{path} is missing" for path in missing), *(f"{path} was changed by hand" for path in changed)]
+        yield asked.holds("; ".join(told), f"{len(expected)} there")
+
+
+def _files(gate: Gate, rules: GateRules, case: Case) -> Iterator[Verdict]:
+    for path in rules.files:
+        yield _Asked(gate, path, "there", _file(case)).holds("" if path in case.files else "missing", "there")
+
+
+def _manifests(gate: Gate, rules: GateRules, case: Case) -> Iterator[Verdict]:
+    if not rules.manifests:
+        return
+    worked = {one.role for one in case.work if one.state == "done"}
+    waves = [wave.wave for wave in case.team.waves]
+    due = set(waves[: waves.index(rules.wave) + (0 if rules.before else 1)])
+    for code, role in case.team.roles.items():
+        if not due & role.evidence.keys() or any(one.role == code and one.state == "skipped" for one in case.work):
+            continue
+        found = [one for one in case.manifests if one.manifest == f"{code}_manifest.md"]
+        told = "; ".join(f"{one.path}: {one.told}" if one.path else one.told for one in found)
+        if not told and code not in worked:
+            told = "the role has not ended its work"
+        yield _Asked(gate, f"manifest of {code}", "VERIFIED", _file(case)).holds(
+            told, "every hash computed again, and equal"
+        )
+
+
+def _others(gate: Gate, rules: GateRules, case: Case) -> Iterator[Verdict]:
+    asked = list(rules.passed)
+    if rules.signed:
+        asked += [one for one, other in case.team.gates.items() if other.wave == rules.wave and one is not gate]
+    for other in asked:
+        of_it = [one for one in case.verdicts if one.gate == other.value]
+        failed = "; ".join(one.rule for one in of_it if one.verdict == "FAIL")
+        wrong = "has not judged" if not of_it else f"fails on {failed}" if failed else ""
+        yield _Asked(gate, other.value, "passed", _file(case)).holds(wrong, "passed")
+
+
+def _signed(gate: Gate, rules: GateRules, case: Case) -> Iterator[Verdict]:
+    if rules.signed:
+        wrong = "" if case.signed.get(rules.signed) else "not signed"
+        yield _Asked(gate, rules.signed, "status: PASS", _file(case)).holds(wrong, "status: PASS")
+
+
+def _approved(gate: Gate, rules: GateRules, case: Case) -> Iterator[Verdict]:
+    if not rules.approval:
+        return
+    asked = _Asked(gate, rules.approval, "approved by a person, as it is now", _file(case))
+    last = next((one for one in reversed(case.approvals) if one.kind == rules.approval), None)
+    now = case.subjects.get(rules.approval, "gone")
+    if last is None:
+        yield asked.says("FAIL", "nobody has decided")
+    elif last.decision == "reject":
+        yield asked.says("FAIL", f"rejected by {last.decided_by}: {last.why}")
+    elif last.sha256 != now:
+        told = f"approved by {last.decided_by}, but what was approved ({last.sha256[:12]}…) has changed since ({now[:12]}…)"
+        yield asked.says("FAIL", told)
+    else:
+        yield asked.says("PASS", f"approved by {last.decided_by}: {last.why}")
+
+
+def _waived(verdict: Verdict, case: Case) -> Verdict:
+    if verdict.verdict != "FAIL":
+        return verdict
+    for one in reversed(case.approvals):
+        if one.kind == "waiver" and one.subject == name_of_rule(verdict) and one.sha256 == hash_of_rule(verdict):
+            if one.decision == "approve":
+                return replace(verdict, verdict="WARN", value=f"{verdict.value}; waived by {one.decided_by}: {one.why}")
+            return verdict
+    return verdict
+
+
+def _file(case: Case) -> str:
+    return f"teams/{case.team.path.name}"
+
+
+def _bound(text: str) -> Bound:
+    comparison, _, value = text.partition(" ")
+    return Bound(comparison, Decimal(value), unit(""))  # type: ignore[arg-type]
+
+
+def _number(figure: Any) -> Decimal:
+    if isinstance(figure, bool):
+        return Decimal(int(figure))
+    return Decimal(len(figure)) if isinstance(figure, list | dict) else Decimal(str(figure))

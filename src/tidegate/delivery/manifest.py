@@ -1,0 +1,116 @@
+"""Manifests of evidence, one a role: what it made, what it measured, how to see the same; and whether that still holds."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tidegate.delivery.work import Work
+
+_LINE = re.compile(
+    r"- \[(?P<mark>[x ])\] `(?P<path>[^`]+)`(?: — (?P<told>.*?))?(?:, SHA-256 `(?P<sha>[0-9a-f]{64})`)?$"
+)
+_STATUS = re.compile(r"^### Status: (VERIFIED|UNVERIFIED)$", re.M)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a manifest; `sha256` is empty where there is no file, which `told` explains."""
+
+    path: str
+    told: str
+    sha256: str | None
+    checked: bool
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in a manifest that is not as it says."""
+
+    manifest: str
+    path: str
+    told: str
+
+
+def place(team: Path, role: str) -> Path:
+    """Return where a role's manifest lies."""
+    return team / "evidence" / "manifests" / f"{role}_manifest.md"
+
+
+def write(work: Work, artifacts: dict[str, str]) -> None:
+    """Write a role's manifest: its artifacts of all waves so far, its evidence, and the commands that take it again."""
+    from tidegate.delivery.work import keep
+
+    mine = [one for one in work.exhibits if one.role == work.role.code]
+    made = {path: sha for done in work.done if done.role == work.role.code for path, sha in done.artifacts.items()}
+    made |= artifacts
+    lines = [
+        f"# Evidence Manifest -- {work.role.code} ({work.role.name})",
+        f"## Task: wave {work.wave} of {work.delivery.delivery_id}, attempt {work.attempt}: {work.role.does}",
+        f"## Date: {max((one.taken_at for one in mine), default=work.delivery.started_at).isoformat(timespec='seconds')}",
+        "",
+        "### Artifacts Produced",
+        *(
+            f"- [x] `.team/{path}` — made from the repository and the database, SHA-256 `{sha}`"
+            for path, sha in made.items()
+        ),
+        "",
+        "### Evidence Collected",
+        *(
+            f"- [x] `.team/evidence/{one.path}` — probe {one.probe}, SHA-256 `{one.sha256}`"
+            if one.sha256
+            else f"- [ ] `{one.probe}` — could not run: {' '.join((one.reason or '').split())}"
+            for one in mine
+        ),
+        "",
+        "### Verification Steps (Reproducible)",
+        "1. `tidegate up` and `tidegate rehearsal up`: the warehouse, and a masked clone of it",
+        *(f"{n}. `tidegate probe run {probe}`" for n, probe in enumerate(dict.fromkeys(one.probe for one in mine), 2)),
+        f"{len({one.probe for one in mine}) + 2}. `team evidence verify`: every hash above, computed again",
+        "",
+        f"### Status: {'VERIFIED' if all(one.sha256 for one in mine) else 'UNVERIFIED'}",
+        "",
+    ]
+    keep(work.folder, str(place(work.folder, work.role.code).relative_to(work.folder)), "\n".join(lines).encode())
+
+
+def read(path: Path) -> tuple[list[Line], str]:
+    """Return the lines of a manifest, and its status; UNVERIFIED where it says none."""
+    text = path.read_text(encoding="utf-8")
+    lines = [
+        Line(m["path"], m["told"] or "", m["sha"], m["mark"] == "x")
+        for m in (_LINE.match(line) for line in text.splitlines())
+        if m
+    ]
+    status = _STATUS.search(text)
+    return lines, status[1] if status else "UNVERIFIED"
+
+
+def verify(team: Path, role: str) -> list[Finding]:
+    """Compute every hash of a role's manifest again; return what is not as it says."""
+    from tidegate.delivery.work import hash_of
+
+    path = place(team, role)
+    name = path.name
+    if not path.exists():
+        return [Finding(name, "", "there is no manifest")]
+    lines, status = read(path)
+    found = [Finding(name, line.path, line.told or "not checked") for line in lines if not line.checked]
+    for line in (one for one in lines if one.checked):
+        sha = hash_of(team.parent / line.path)
+        if sha is None:
+            found.append(Finding(name, line.path, "the file is gone"))
+        elif sha != line.sha256:
+            found.append(
+                Finding(
+                    name,
+                    line.path,
+                    f"the file has changed since: SHA-256 {sha[:12]}…, expected {(line.sha256 or '')[:12]}…",
+                )
+            )
+    if status != "VERIFIED":
+        found.append(Finding(name, "", "its status is UNVERIFIED"))
+    return found

@@ -1,0 +1,209 @@
+"""What a role does: runs its probes, makes its artifacts, writes its manifest; each step of it is in the ledger.
+
+What an artifact says stands in `roles`, a module a role; who works when is the DAG's business.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import structlog
+
+from tidegate.delivery import ledger, manifest
+from tidegate.delivery.ledger import Delivery, Done, Exhibit
+from tidegate.delivery.strategy.model import Strategy
+from tidegate.delivery.team import Role, Team
+from tidegate.errors import StackError
+from tidegate.evidence.probe import Ground, Probe, measure
+from tidegate.evidence.probes import ALL
+from tidegate.gates.verdict import Verdict
+from tidegate.settings import Settings
+from tidegate.stores.postgres import connect
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a role has before it: the delivery, the strategy, what was found wrong, and what has been measured."""
+
+    settings: Settings
+    team: Team
+    strategy: Strategy
+    delivery: Delivery
+    role: Role
+    wave: str
+    attempt: int = 1
+    failing: tuple[Verdict, ...] = ()
+    seconds: int = field(default=15)
+
+    @property
+    def folder(self) -> Path:
+        """The team's files."""
+        return folder(self.settings)
+
+    @property
+    def where(self) -> tuple[str, str, int]:
+        """Wave, role and attempt: what the ledger knows this work by."""
+        return self.wave, self.role.code, self.attempt
+
+    @cached_property
+    def exhibits(self) -> list[Exhibit]:
+        """The evidence of this delivery as it is now; asked for once, when all of the role's probes have run."""
+        with connect(self.settings) as connection:
+            return ledger.exhibits(connection, self.delivery.delivery_id)
+
+    @cached_property
+    def done(self) -> list[Done]:
+        """All that roles have done for this delivery."""
+        with connect(self.settings) as connection:
+            return ledger.work(connection, self.delivery.delivery_id)
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """What gates have said of this delivery."""
+        with connect(self.settings) as connection:
+            return ledger.verdicts(connection, self.delivery.delivery_id)
+
+    def taken_by(self, probe: str) -> list[Exhibit]:
+        """Return what a probe has taken for this delivery, files only."""
+        return [one for one in self.exhibits if one.probe == probe and one.sha256]
+
+
+def folder(settings: Settings) -> Path:
+    """Return the folder of the team's files."""
+    return settings.project / ".team"
+
+
+def do(work: Work) -> dict[str, str]:
+    """Do all that a role has to do in a wave; return its artifacts with their hashes.
+
+    What was done before, and lies there unchanged, is not done twice.
+    """
+    if (before := _done_before(work)) is not None:
+        log.info("work was done before", role=work.role.code, wave=work.wave, attempt=work.attempt)
+        return before
+    with connect(work.settings) as connection:
+        ledger.work_begins(connection, work.delivery.delivery_id, work.where)
+    try:
+        take(work, work.role.evidence.get(work.wave, ()))
+        artifacts = {path: write(work, path) for path in work.role.artifacts.get(work.wave, ())}
+        manifest.write(work, artifacts)
+    except BaseException as error:
+        with connect(work.settings) as connection:
+            ledger.work_ends(connection, work.delivery.delivery_id, work.where, "failed", reason=str(error))
+        raise
+    with connect(work.settings) as connection:
+        ledger.work_ends(connection, work.delivery.delivery_id, work.where, "done", artifacts=artifacts)
+    log.info("work done", role=work.role.code, wave=work.wave, attempt=work.attempt, artifacts=len(artifacts))
+    return artifacts
+
+
+def skip(work: Work, reason: str) -> None:
+    """Write down that a role has nothing to do, and why."""
+    with connect(work.settings) as connection:
+        ledger.work_ends(connection, work.delivery.delivery_id, work.where, "skipped", reason=reason)
+
+
+def out_of_work(role: Role, strategy: Strategy) -> str | None:
+    """Say why a role has nothing to do under this strategy: its stack has none of what the role tends."""
+    if not role.needs:
+        return None
+    if any(role.needs.lower() in named.value.text.lower() for named in strategy.technical.stack):
+        return None
+    database = next((named for named in strategy.technical.stack if named.name == "Database"), None)
+    place = f"{strategy.path.name}:{database.value.line}" if database else strategy.path.name
+    said = f" (Database: {database.value.text})" if database else ""
+    return f"the strategy's stack has no {role.needs}: {place}{said}"
+
+
+def take(work: Work, probes: tuple[str, ...]) -> None:
+    """Run probes for this delivery; one that cannot run leaves its reason."""
+    known = {probe.name: probe for probe in ALL}
+    ground = Ground(work.settings, work.seconds)
+    for name in probes:
+        probe = known.get(name)
+        if probe is None:
+            raise StackError(
+                f"{work.team.path.name} names the probe {name!r}, which there is not: `tidegate probe list`"
+            )
+        with _alone(work.settings, probe):
+            outcome = measure(ground, probe)
+        with connect(work.settings) as connection:
+            root = work.folder / "evidence"
+            ledger.record_exhibits(connection, work.delivery, work.where, name, outcome.evidence, root)
+            if outcome.reason is not None:
+                ledger.record_no_exhibit(connection, work.delivery, work.where, name, outcome.reason)
+
+
+def write(work: Work, path: str) -> str:
+    """Make one artifact and return its hash; the one before goes to the archive."""
+    text = maker(work.role, path)(work).rstrip() + "\n"
+    return keep(work.folder, path, text.encode())
+
+
+def maker(role: Role, path: str) -> Callable[[Work], str]:
+    """Return the function that makes an artifact; raises StackError when there is none."""
+    name = Path(path).stem.lower()
+    try:
+        module = importlib.import_module(f"tidegate.delivery.roles.{role.code.lower()}")
+        made: Callable[[Work], str] = getattr(module, name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise StackError(
+            f"nobody knows how to make {path}: expected a function {name} in tidegate.delivery.roles.{role.code.lower()}"
+        ) from error
+    return made
+
+
+def keep(team: Path, path: str, content: bytes) -> str:
+    """Write a file of the team and return its hash; nothing that stood there before is lost."""
+    target, digest = team / path, hashlib.sha256(content).hexdigest()
+    if target.exists():
+        if hashlib.sha256(target.read_bytes()).hexdigest() == digest:
+            return digest
+        stamp = datetime.fromtimestamp(target.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        archived = team / "archive" / f"{path}.{stamp}"
+        archived.parent.mkdir(parents=True, exist_ok=True)
+        target.replace(archived)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(target)
+    return digest
+
+
+def hash_of(path: Path) -> str | None:
+    """Return the hash of a file as it lies there, None where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (FileNotFoundError, IsADirectoryError):
+        return None
+
+
+def _done_before(work: Work) -> dict[str, str] | None:
+    # A file that a later wave has made anew is as it should be, too.
+    newest = {path: sha for done in work.done for path, sha in done.artifacts.items()}
+    for done in work.done:
+        mine = (done.wave, done.role, done.attempt) == work.where and done.state == "done"
+        if mine and all(hash_of(work.folder / path) == newest[path] for path in done.artifacts):
+            return done.artifacts
+    return None
+
+
+@contextmanager
+def _alone(settings: Settings, probe: Probe) -> Iterator[None]:
+    """Let one probe at a time use the rehearsal; others wait, and a dead one holds nothing."""
+    if probe.place != "rehearsal":
+        yield
+        return
+    with (settings.home / "rehearsal.probing").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
