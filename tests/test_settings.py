@@ -3,20 +3,13 @@ from pathlib import Path
 import pytest
 
 from tidegate.errors import UsageError
-from tidegate.settings import PREFIX, SOURCE_URL, Settings, load_settings, source_variable
+from tidegate.settings import PREFIX, Settings, documented, load_settings, source_variable, variables
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
-def documented_knobs() -> list[str]:
-    """The knobs of .env.example; a source has one by its own name."""
-    lines = (CHECKOUT / ".env.example").read_text().splitlines()
-    names = [line.removeprefix("# ").split("=")[0] for line in lines if line.startswith(f"# {PREFIX}")]
-    return [name for name in names if not SOURCE_URL.match(name)]
-
-
 def test_env_example_documents_every_knob_once_and_no_other() -> None:
-    assert sorted(documented_knobs()) == sorted(PREFIX + field.upper() for field in Settings.model_fields)
+    assert sorted(documented((CHECKOUT / ".env.example").read_text())) == sorted(variables())
 
 
 def test_every_knob_says_what_it_is_for() -> None:

@@ -136,9 +136,20 @@ def aws_variables() -> dict[str, str]:
     }
 
 
+def variables() -> list[str]:
+    """Return the name of every setting's variable."""
+    return [PREFIX + field.upper() for field in Settings.model_fields]
+
+
+def documented(example: str) -> list[str]:
+    """Return the variables that the text of an `.env.example` tells of; a source has one by its own name, which is none of ours."""
+    names = [line.removeprefix("# ").split("=")[0] for line in example.splitlines() if line.startswith(f"# {PREFIX}")]
+    return [name for name in names if not SOURCE_URL.match(name)]
+
+
 def _refuse_unknown(source: str, names: list[str]) -> None:
     """Refuse a TIDEGATE_ variable that no knob has: a misspelt one would be ignored in silence."""
-    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    known = set(variables())
     for name in sorted(set(names) - known):
         if name.startswith(PREFIX) and not SOURCE_URL.match(name):
             near = difflib.get_close_matches(name, known, n=1)
