@@ -486,7 +486,7 @@ COMMENT ON COLUMN ops.delivery.wave IS 'Wave that it is in.';
 
 COMMENT ON COLUMN ops.delivery.reason IS 'What it waits for, or why it is blocked or failed.';
 
-COMMENT ON COLUMN ops.delivery.started_by IS 'Who started it; they may not approve it.';
+COMMENT ON COLUMN ops.delivery.started_by IS 'Who started it.';
 
 COMMENT ON COLUMN ops.delivery.dag_run_id IS 'Airflow''s run that works on it now.';
 

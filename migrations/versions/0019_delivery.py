@@ -35,7 +35,7 @@ COMMENT ON COLUMN ops.delivery.code_version IS 'Commit that is delivered.';
 COMMENT ON COLUMN ops.delivery.state IS 'Whether it goes on, waits for a person, or has ended.';
 COMMENT ON COLUMN ops.delivery.wave IS 'Wave that it is in.';
 COMMENT ON COLUMN ops.delivery.reason IS 'What it waits for, or why it is blocked or failed.';
-COMMENT ON COLUMN ops.delivery.started_by IS 'Who started it; they may not approve it.';
+COMMENT ON COLUMN ops.delivery.started_by IS 'Who started it.';
 COMMENT ON COLUMN ops.delivery.dag_run_id IS 'Airflow''s run that works on it now.';
 COMMENT ON COLUMN ops.delivery.started_at IS 'When it began.';
 COMMENT ON COLUMN ops.delivery.finished_at IS 'When it ended; empty while it may go on.';

@@ -124,6 +124,35 @@ class Team(_Strict):
         """Return a wave by its number."""
         return next(wave for wave in self.waves if wave.wave == number)
 
+    @property
+    def loop(self) -> Wave | None:
+        """The wave in which work is done again while the gates of the one before it fail."""
+        return next((wave for wave in self.waves if wave.attempts > 1), None)
+
+    def judged_before(self, wave: str) -> list[Gate]:
+        """Return the gates that judge before a wave's roles begin."""
+        return [gate for gate, rules in self.gates.items() if rules.before == wave]
+
+    def judged_after(self, wave: str) -> list[Gate]:
+        """Return the gates that judge what a wave's roles have done, the one that is signed last."""
+        return sorted(
+            (g for g, rules in self.gates.items() if rules.after == wave), key=lambda g: bool(self.gates[g].signed)
+        )
+
+    def artifacts(self, code: str, wave: str) -> tuple[str, ...]:
+        """Return what a role makes in a wave; in the loop, all that it has made before."""
+        return self._in(self.roles[code].artifacts, wave)
+
+    def evidence(self, code: str, wave: str) -> tuple[str, ...]:
+        """Return the probes that a role runs in a wave; in the loop, all that it has run before."""
+        return self._in(self.roles[code].evidence, wave)
+
+    def _in(self, told: dict[str, tuple[str, ...]], wave: str) -> tuple[str, ...]:
+        if self.loop is None or wave != self.loop.wave:
+            return told.get(wave, ())
+        waves = [one.wave for one in self.waves]
+        return tuple(one for earlier in waves[: waves.index(wave)] for one in told.get(earlier, ()))
+
     def demands(self, gate: Gate) -> list[Demand]:
         """Return what a gate asks for beside the strategy."""
         return [self._demand(text) for text in self.gates[gate].demands]

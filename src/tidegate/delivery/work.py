@@ -10,7 +10,7 @@ import hashlib
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -84,23 +84,34 @@ def folder(settings: Settings) -> Path:
 
 
 def do(work: Work) -> dict[str, str]:
-    """Do all that a role has to do in a wave; return its artifacts with their hashes.
+    """Do all that a role has to do in a wave; return its artifacts with their hashes."""
+    take(work)
+    return make(work)
 
-    What was done before, and lies there unchanged, is not done twice.
+
+def take(work: Work) -> None:
+    """Run the role's probes for this delivery, and write its manifest; one that cannot run leaves its reason.
+
+    What was taken for the same work before, and lies there unchanged, is not taken twice.
     """
+    if _done_before(work) is not None:
+        return
+    with _begun(work):
+        for name in work.team.evidence(work.role.code, work.wave):
+            if not _taken_before(work, name):
+                _measure(work, name)
+        manifest.write(_afresh(work), {})
+
+
+def make(work: Work) -> dict[str, str]:
+    """Make the role's artifacts of a wave, and write them into its manifest; return them with their hashes."""
     if (before := _done_before(work)) is not None:
         log.info("work was done before", role=work.role.code, wave=work.wave, attempt=work.attempt)
         return before
-    with connect(work.settings) as connection:
-        ledger.work_begins(connection, work.delivery.delivery_id, work.where)
-    try:
-        take(work, work.role.evidence.get(work.wave, ()))
-        artifacts = {path: write(work, path) for path in work.role.artifacts.get(work.wave, ())}
+    with _begun(work):
+        work = _afresh(work)
+        artifacts = {path: write(work, path) for path in work.team.artifacts(work.role.code, work.wave)}
         manifest.write(work, artifacts)
-    except BaseException as error:
-        with connect(work.settings) as connection:
-            ledger.work_ends(connection, work.delivery.delivery_id, work.where, "failed", reason=str(error))
-        raise
     with connect(work.settings) as connection:
         ledger.work_ends(connection, work.delivery.delivery_id, work.where, "done", artifacts=artifacts)
     log.info("work done", role=work.role.code, wave=work.wave, attempt=work.attempt, artifacts=len(artifacts))
@@ -123,25 +134,6 @@ def out_of_work(role: Role, strategy: Strategy) -> str | None:
     place = f"{strategy.path.name}:{database.value.line}" if database else strategy.path.name
     said = f" (Database: {database.value.text})" if database else ""
     return f"the strategy's stack has no {role.needs}: {place}{said}"
-
-
-def take(work: Work, probes: tuple[str, ...]) -> None:
-    """Run probes for this delivery; one that cannot run leaves its reason."""
-    known = {probe.name: probe for probe in ALL}
-    ground = Ground(work.settings, work.seconds)
-    for name in probes:
-        probe = known.get(name)
-        if probe is None:
-            raise StackError(
-                f"{work.team.path.name} names the probe {name!r}, which there is not: `tidegate probe list`"
-            )
-        with _alone(work.settings, probe):
-            outcome = measure(ground, probe)
-        with connect(work.settings) as connection:
-            root = work.folder / "evidence"
-            ledger.record_exhibits(connection, work.delivery, work.where, name, outcome.evidence, root)
-            if outcome.reason is not None:
-                ledger.record_no_exhibit(connection, work.delivery, work.where, name, outcome.reason)
 
 
 def write(work: Work, path: str) -> str:
@@ -196,6 +188,41 @@ def _done_before(work: Work) -> dict[str, str] | None:
         if mine and all(hash_of(work.folder / path) == newest[path] for path in done.artifacts):
             return done.artifacts
     return None
+
+
+def _taken_before(work: Work, probe: str) -> bool:
+    mine = [one for one in work.taken_by(probe) if (one.wave, one.role, one.attempt) == work.where]
+    return bool(mine) and all(hash_of(work.folder / "evidence" / one.path) == one.sha256 for one in mine)
+
+
+def _afresh(work: Work) -> Work:
+    """Return the same work, which has not looked into the ledger yet."""
+    return replace(work)
+
+
+@contextmanager
+def _begun(work: Work) -> Iterator[None]:
+    with connect(work.settings) as connection:
+        ledger.work_begins(connection, work.delivery.delivery_id, work.where)
+    try:
+        yield
+    except BaseException as error:
+        with connect(work.settings) as connection:
+            ledger.work_ends(connection, work.delivery.delivery_id, work.where, "failed", reason=str(error))
+        raise
+
+
+def _measure(work: Work, name: str) -> None:
+    probe = next((one for one in ALL if one.name == name), None)
+    if probe is None:
+        raise StackError(f"{work.team.path.name} names the probe {name!r}, which there is not: `tidegate probe list`")
+    with _alone(work.settings, probe):
+        outcome = measure(Ground(work.settings, work.seconds), probe)
+    with connect(work.settings) as connection:
+        root = work.folder / "evidence"
+        ledger.record_exhibits(connection, work.delivery, work.where, name, outcome.evidence, root)
+        if outcome.reason is not None:
+            ledger.record_no_exhibit(connection, work.delivery, work.where, name, outcome.reason)
 
 
 @contextmanager
