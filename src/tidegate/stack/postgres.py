@@ -23,36 +23,10 @@ from tidegate.errors import StackError
 from tidegate.stack import postgres_binaries
 from tidegate.stack.port import LOOPBACK, is_free
 from tidegate.stack.postgres_binaries import Binaries
+from tidegate.stack.postgres_tuning import TUNING
 from tidegate.stack.process import Process, launch, tail
 
 SUPERUSER = "postgres"
-
-TUNING: Mapping[str, str] = {
-    # For a laptop of 2 cores and 8 GiB that loads in bulk and reads by scans. Durability is untouched.
-    "shared_buffers": "512MB",
-    "effective_cache_size": "2GB",
-    "work_mem": "32MB",
-    "maintenance_work_mem": "256MB",
-    "max_wal_size": "4GB",
-    "min_wal_size": "512MB",
-    "checkpoint_timeout": "15min",
-    "checkpoint_completion_target": "0.9",
-    # pglz takes longer to squeeze a new index than the disk to write it; lz4 is not in every build.
-    "wal_compression": "off",
-    "random_page_cost": "1.1",
-    "effective_io_concurrency": "100" if os.name == "posix" and os.uname().sysname == "Linux" else "0",
-    "jit": "off",
-    "max_parallel_workers": "4",
-    "max_parallel_workers_per_gather": "2",
-    "max_connections": "100",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "log_line_prefix": "%m [%p] %q%u@%d ",
-    # What a slot keeps back for a replica that is gone must not fill the disk: beyond this the replica is made anew.
-    "max_slot_wal_keep_size": "4GB",
-    # A statement's text may hold a password or a person's data: only its error goes to the log.
-    "log_min_error_statement": "panic",
-}
 
 
 @dataclass

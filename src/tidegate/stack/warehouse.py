@@ -17,7 +17,7 @@ from tidegate.stack import addresses, postgres_binaries, standby, wal_archive
 from tidegate.stack.cluster import SECOND, Cluster
 from tidegate.stack.home import Home
 from tidegate.stack.port import LOOPBACK
-from tidegate.stack.postgres import TUNING, PostgresServer
+from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.postgres_databases import (
     COUNTER,
     READS_LOGGED,
@@ -25,6 +25,7 @@ from tidegate.stack.postgres_databases import (
     ensure_roles,
     ensure_statements_are_counted,
 )
+from tidegate.stack.postgres_tuning import TUNING
 from tidegate.stack.secret import Secrets
 from tidegate.stack.supervisor import Supervisor
 
