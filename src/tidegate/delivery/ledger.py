@@ -83,6 +83,14 @@ class Approval:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """What a gate said, and when."""
+
+    verdict: Verdict
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Release:
     """One row of ops.release."""
 
@@ -297,6 +305,14 @@ def record_verdicts(connection: Connection, delivery: Delivery, attempt: int, ve
 def verdicts(connection: Connection, delivery_id: str) -> list[Verdict]:
     """Return every rule's newest verdict, the gravest first."""
     return ledger.verdicts_of(connection, delivery_id)
+
+
+def decided(connection: Connection, delivery_id: str) -> list[Decided]:
+    """Return all that gates have ever said of a delivery, in order."""
+    rows = connection.execute(
+        f"SELECT {_columns(Verdict)}, decided_at FROM ops.verdict WHERE subject = %s ORDER BY verdict_id", [delivery_id]
+    ).fetchall()
+    return [Decided(Verdict(**{k: v for k, v in row.items() if k != "decided_at"}), row["decided_at"]) for row in rows]
 
 
 def record_approval(connection: Connection, delivery_id: str, approval: Mapping[str, Any]) -> None:
