@@ -19,6 +19,7 @@ from tidegate.evidence import (
     security,
     static,
     unit,
+    workflows,
 )
 from tidegate.evidence.probe import Finding, Ground, Place, Probe
 
@@ -48,6 +49,8 @@ ALL: tuple[Probe, ...] = (
     _probe("sqlfluff", "checkout", static.sqlfluff, "tests/static/sqlfluff.log"),
     _probe("lint", "checkout", code.lint, "tests/static/ruff.log", "tests/static/mypy.log"),
     _probe("settings", "checkout", code.settings, "tests/static/settings.log"),
+    _probe("actionlint", "checkout", workflows.actionlint, "ci/actionlint.log"),
+    _probe("act", "checkout", workflows.act, "ci/act_dryrun.log", "ci/act_push.log"),
     _probe("ddl_syntax", "rehearsal", static.ddl_syntax, "tests/static/ddl_syntax.log"),
     _probe("constraint_audit", "warehouse", static.constraint_audit, "tests/static/constraint_audit.log"),
     _probe("naming_check", "warehouse", static.naming_check, "tests/static/naming_check.log"),

@@ -122,7 +122,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("no secrets", r"secret|credential", (_none(Gate.SECRETS, "gitleaks", "leaks"), _none(Gate.SECRETS, "gitleaks_full", "leaks"))),
     Measure("ERD and dictionary", r"\berd\b|data dictionary", (_none(Gate.ENGINEERING, "documents", "differing"),)),
     Measure("normal forms", r"normali[sz]|\b3nf\b|normal form", (_none(Gate.ENGINEERING, "normalization", "keys_broken"),)),
-    Measure("CI", r"\bci/cd\b", _not_yet(Gate.CI, "no probe runs act or actionlint")),
+    Measure("CI", r"\bci/cd\b", (_none(Gate.CI, "actionlint", "findings"), _none(Gate.CI, "act", "failed"))),
     Measure("compliance", r"complian|gdpr|sensitiv", _not_yet(Gate.COMPLIANCE, "checklists are answered by people")),
     Measure("expectations", r"great expectations|quality suites",
             _not_yet(Gate.QA, "each batch has its verdicts in the ledger, but no probe gathers them")),
