@@ -162,9 +162,11 @@ def test_the_page_has_every_card_once_in_its_column() -> None:
         done("2", "NOSQL", "skipped", reason="no | MongoDB"),
         done("2", "PG", "running"),
     ]
-    seen = board.cards(TEAM, work, [verdict(Gate.PLANNING, "PASS")], delivery())
+    said = [verdict(Gate.PLANNING, "PASS")]
+    seen = board.cards(TEAM, work, said, delivery())
     history = board.moves(TEAM, work, [], delivery(), NOW)
-    page = board.markdown(delivery(), seen, history)
+    page = board.markdown(TEAM, work, said, delivery(), history)
+    assert "## Moves" not in board.markdown(TEAM, work, said, delivery())
     parts = dict(part.split("\n", 1) for part in page.split("\n## ")[1:])
     assert list(parts) == [*board.COLUMNS, "Moves", "Burn-down"]
     for one in seen:

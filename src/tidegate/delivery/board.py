@@ -122,8 +122,11 @@ def time_in(column: Column, history: Sequence[Move], until: datetime) -> dict[st
     return spent
 
 
-def markdown(delivery: Delivery, seen: Sequence[Card], history: Sequence[Move]) -> str:
-    """Return `.team/KANBAN.md`."""
+def markdown(
+    team: Team, work: Sequence[Done], verdicts: Sequence[Verdict], delivery: Delivery, history: Sequence[Move] = ()
+) -> str:
+    """Return `.team/KANBAN.md`; with the history of its cards it tells since when, and how they burned down."""
+    seen = cards(team, work, verdicts, delivery)
     left = sum(card.column != "Done" for card in seen)
     lines = [
         "# Kanban",
@@ -148,6 +151,8 @@ def markdown(delivery: Delivery, seen: Sequence[Card], history: Sequence[Move]) 
             for card in of_it
         ]
         lines += [f"## {column}", "", *table(("Card", "Role", "Makes", "Since", "Attempt", "Why"), rows)]
+    if not history:
+        return "\n".join(lines)
     newest = list(reversed(history))[:_MOVES_SHOWN]
     lines += [
         "## Moves",
