@@ -22,6 +22,7 @@ run: ## set up, start the stack, run the year through Airflow, leave the stack u
 	@bin/bootstrap run
 	@$(bin)/tidegate run
 
+test: export COVERED_COMMIT = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null)
 test: ## set up and run every test, against real servers, with coverage
 	@bin/bootstrap test
 	@$(bin)/python -m pytest -n 2 -m "not whole" --cov --cov-report= --cov-fail-under=0

@@ -95,7 +95,7 @@ def test_our_own_targets_go_to_the_gates_that_can_judge_them() -> None:
         },
         "All P0 schema": {("Schema Validation Gate", "ddl_syntax.failed"), ("pgTAP Test Gate", "pgtap.failed")},
         "No secret": {("No Secrets Gate", "gitleaks.leaks"), ("No Secrets Gate", "gitleaks_full.leaks")},
-        "Zero CRITICAL": {("QA Pass", "")},
+        "Zero CRITICAL": {("QA Pass", "pip_audit.vulnerabilities")},
     }
     for beginning, judges in expected.items():
         (found,) = [who for text, who in rows.items() if text.startswith(beginning)]

@@ -9,6 +9,8 @@ from tidegate.evidence import (
     availability,
     cache,
     code,
+    coverage,
+    dependencies,
     documents,
     migrations,
     normalization,
@@ -57,6 +59,7 @@ ALL: tuple[Probe, ...] = (
     _probe("gitleaks", "checkout", static.gitleaks_staged, "tests/static/gitleaks.log"),
     # Phase 2: in the database.
     _probe("pgtap", "rehearsal", unit.pgtap, "tests/unit/pgtap_results.log"),
+    _probe("coverage", "checkout", coverage.of_tests, "tests/unit/coverage.log"),
     # Phase 3: migrations.
     _probe(
         "migration_each", "rehearsal", migrations.each, f"{_INTEGRATION}/migration_*_up.log",
@@ -94,6 +97,7 @@ ALL: tuple[Probe, ...] = (
     _probe("auth_audit", "warehouse", security.auth_audit, "tests/security/auth_audit.log"),
     _probe("pii_encryption", "warehouse", security.pii_encryption, "tests/security/pii_encryption.log"),
     _probe("gitleaks_full", "checkout", static.gitleaks_history, "tests/security/gitleaks_full.log"),
+    _probe("pip_audit", "checkout", dependencies.vulnerabilities, "tests/security/pip_audit.log"),
     # Phase 8: release.
     _probe("staging_migration", "rehearsal", release.staging_migration, "tests/release/staging_migration.log"),
     _probe("backup_restore", "warehouse", release.backup_restore, "tests/release/backup_restore.log"),
