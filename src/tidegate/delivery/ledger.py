@@ -279,7 +279,7 @@ def exhibits(connection: Connection, delivery_id: str) -> list[Exhibit]:
         FROM ops.delivery_evidence AS d
         LEFT JOIN ops.evidence AS e USING (evidence_sha256)
         WHERE d.delivery_id = %s AND (d.wave, d.role, d.attempt) IN (
-            SELECT DISTINCT ON (l.probe) (l.wave, l.role, l.attempt) FROM ops.delivery_evidence AS l
+            SELECT DISTINCT ON (l.probe) l.wave, l.role, l.attempt FROM ops.delivery_evidence AS l
             WHERE l.delivery_id = d.delivery_id AND l.probe = d.probe ORDER BY l.probe, l.evidence_id DESC
         )
         ORDER BY d.evidence_id
