@@ -154,14 +154,17 @@ def record_verdicts(
 
 
 def record_evidence(connection: Connection, evidence: Iterable[Evidence]) -> None:
-    """Write down files that were just written, with what was run for them; the same content is kept once."""
+    """Write down files that were just written, with what was run for them; the same content is kept once.
+
+    A figure that has the name of such a fact stands: seconds that a failover took are not those of the program that measured.
+    """
     run = ("command", "seconds", "exit_status")
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO ops.evidence (evidence_sha256, kind, path, figures) VALUES (%s, %s, %s, %s::jsonb) "
             "ON CONFLICT (evidence_sha256) DO NOTHING",
             [
-                (e.sha256, e.kind, str(e.path), json.dumps(e.figures | _known(vars(e), run), default=str))
+                (e.sha256, e.kind, str(e.path), json.dumps(_known(vars(e), run) | e.figures, default=str))
                 for e in evidence
             ],
         )
