@@ -47,17 +47,22 @@ def schema_apply(ground: Ground) -> Iterator[Finding]:
 
 
 def index_usage(ground: Ground) -> Iterator[Finding]:
-    """List every index with how often it was used and why it is there."""
+    """List every index with how often it was used and why it is there, and how often their blocks were in memory."""
     with connect(ground.settings, autocommit=True) as connection:
         known = indexes.of_warehouse(connection)
         missing = indexes.foreign_keys_without(connection)
+        # Of nothing read there is no ratio, and no figure.
+        row = connection.execute(
+            "SELECT (sum(idx_blks_hit) / nullif(sum(idx_blks_hit + idx_blks_read), 0))::float8 AS ratio FROM pg_statio_user_indexes"
+        ).fetchone() or {}  # fmt: skip
     known.sort(key=lambda index: -index.scans)
     lines = [f"{i.scans:>9} {i.size_bytes:>11} {i.table:34} {i.name:44} {i.reason}" for i in known]
     lines += [f"foreign key without an index: {told}" for told in missing]
     figures = {
         "indexes": len(known), "without_reason": sum(not i.reason for i in known), "unused": len(indexes.unused(known)),
-        "foreign_keys_without_index": len(missing),
+        "foreign_keys_without_index": len(missing), "index_hit_ratio": row["ratio"] and round(row["ratio"], 4),
     }  # fmt: skip
+    lines.append(f"of all blocks of indexes that were asked for, in memory: {figures['index_hit_ratio']}")
     yield Finding("pg/index_usage.log", "\n".join(lines), figures, "SELECT … FROM pg_stat_all_indexes")
 
 
