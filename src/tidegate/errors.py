@@ -8,6 +8,7 @@ TidegateError
 │   ├── HeldError           a gate held the batch: published data is untouched
 │   ├── StackError          a server cannot be had on this machine
 │   ├── BackupError         a backup is damaged or missing, or what follows it is
+│   ├── LeakError           a secret was about to be kept where others read it
 │   ├── StrategyError       a strategy document cannot be read, or says what cannot be
 │   └── SealError           what is sealed stays so
 │       ├── NoKeyError      the key is not at hand
@@ -57,6 +58,10 @@ class StackError(TerminalError):
 
 class BackupError(TerminalError):
     """A backup, or the WAL after it, is not what a restore needs."""
+
+
+class LeakError(TerminalError):
+    """A secret was about to be committed; nothing was."""
 
 
 class StrategyError(TerminalError):

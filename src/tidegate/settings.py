@@ -104,6 +104,9 @@ class Settings(BaseSettings):
         default="auto", description="What takes backups: pgBackRest where it is installed, unless one is named."
     )
     backups_kept: int = Field(default=3, ge=1, description="Verified full backups that are kept; older ones go.")
+    team_push: bool = Field(
+        default=False, description="Whether what teams do may leave this machine: their branch is pushed, `gh` is run."
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     _source_urls: dict[str, SecretStr] = PrivateAttr(default_factory=dict)

@@ -52,3 +52,13 @@ def last_tag(project: Path) -> str | None:
     """Return the newest version tag that leads to what is checked out, if there is one."""
     told = git(project, "tag", "--merged", "HEAD", "--list", "v[0-9]*", "--sort=-version:refname")
     return told.splitlines()[0] if told else None
+
+
+def remote(project: Path) -> str | None:
+    """Return the name of the remote that is pushed to: the default for pushes, `origin`, or the only one."""
+    names = git(project, "remote").splitlines()
+    try:
+        chosen = git(project, "config", "--get", "remote.pushDefault")
+    except StackError:
+        chosen = "origin"
+    return chosen if chosen in names else names[0] if len(names) == 1 else None
