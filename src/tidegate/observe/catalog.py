@@ -81,8 +81,7 @@ def marts(connection: Connection, project: Path) -> list[Table]:
     Raises:
         TerminalError: no marts have been published.
     """
-    grains = _grains(project)
-    found = _read(connection, CURRENT, MARTS, grains)
+    found = _read(connection, CURRENT, MARTS, grains(project))
     if not found:
         raise TerminalError("no marts are published yet, and their tables are a part of this: `tidegate run` first")
     dimensions = {table.key: str(table) for table in found if table.name.startswith("dim_")}
@@ -121,7 +120,7 @@ def datasets(contracts: Sequence[Contract]) -> list[Table]:
     ]
 
 
-def _grains(project: Path) -> dict[str, tuple[str, ...]]:
+def grains(project: Path) -> dict[str, tuple[str, ...]]:
     """Return the columns by which each model's rows are one of a kind, as its own file says."""
     found: dict[str, tuple[str, ...]] = {}
     for path in sorted((project / "models" / "marts").glob("*.yml")):
