@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tidegate.backup import compare
 from tidegate.evidence.probe import Finding, Ground
-from tidegate.migrate import door, steps
+from tidegate.migrate import door, locks, steps
 from tidegate.migrate.steps import Step
 from tidegate.stack import dump
 from tidegate.stores.postgres import connect_to, warehouse_url
@@ -27,6 +28,7 @@ def each(ground: Ground) -> Iterator[Finding]:
         ground.psql(dsn, "--quiet", "--command=CREATE SCHEMA ops")
         for step in steps.read(project):
             before = _schema(ground, dsn)
+            held = _locks(dsn, step)
             above = ""
             for way in ("up", "down", "reup"):
                 began = time.monotonic()
@@ -38,7 +40,8 @@ def each(ground: Ground) -> Iterator[Finding]:
                 after = _schema(ground, dsn)
                 expected = {"up": None, "down": before, "reup": above}[way]
                 above = after if way == "up" else above
-                yield _way(step, way, seconds, before if way != "down" else above, after, expected)
+                found = _way(step, way, seconds, before if way != "down" else above, after, expected)
+                yield replace(found, figures=found.figures | {"locks": held}) if way == "up" else found
 
 
 def chain(ground: Ground) -> Iterator[Finding]:
@@ -87,6 +90,12 @@ def last(ground: Ground) -> Iterator[Finding]:
     lines = [f"{s.step.revision} {'applied' if s.applied else 'pending'}  {s.step.title}" for s in stands]
     figures = {"applied": sum(s.applied for s in stands), "pending": sum(not s.applied for s in stands)}
     yield Finding("migrations/alembic_current.log", "\n".join(lines), figures, "tidegate migrate status")
+
+
+def _locks(dsn: str, step: Step) -> dict[str, str]:
+    """Return the strongest lock that the way up takes on each table that is there before it."""
+    with connect_to(dsn, autocommit=True) as connection:
+        return {held.table: held.mode for held in locks.trace(connection, step.up)}
 
 
 def _way(step: Step, way: str, seconds: float, before: str, after: str, expected: str | None) -> Finding:
