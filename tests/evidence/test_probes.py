@@ -55,7 +55,7 @@ def fitting(pattern: str, path: str) -> bool:
 QUICK = [
     "version", "extensions", "schema_apply", "index_usage", "config_diff", "sqlfluff", "ddl_syntax", "constraint_audit",
     "naming_check", "migration_each", "migration_full_chain", "migration_last", "slow_queries", "pgtap", "redis_benchmark",
-    "redis_failover", "rls_verification", "audit_log_check", "staging_migration", "auth_audit",
+    "redis_failover", "masking", "rls_verification", "audit_log_check", "staging_migration", "auth_audit",
     "pii_encryption", "pool_drain",
 ]  # fmt: skip
 
@@ -159,6 +159,23 @@ def test_a_policy_that_lets_everybody_in_is_found(ground: Ground) -> None:
     told = figures(found)["rls_verification.log"]
     assert told["foreign_rows_seen"] > 0
     assert not found.ended_well
+
+
+def test_a_value_that_was_not_masked_is_counted_and_not_shown(ground: Ground, original: Typed) -> None:
+    ((name, email),) = original.ask("SELECT passenger_name, email FROM raw.bookings LIMIT 1")
+    with psycopg.connect(ground.rehearsal.primary.dsn("warehouse"), autocommit=True) as connection:
+        connection.execute("CREATE TABLE public.copied (passenger_name text, email bytea, birth_on date)")
+        rows = "INSERT INTO public.copied VALUES (%s, %s, '1990-05-17'), (md5('x'), 'y', '1990-01-01')"
+        connection.execute(rows, [name, email])
+        try:
+            found = run(ground, "masking")
+        finally:
+            connection.execute("DROP TABLE public.copied")
+    assert (figures(found)["masking.log"]["found"], found.ended_well) == (3, False)
+    text = found.evidence[0].path.read_text()
+    assert "FAIL public.copied.passenger_name: 1 of 2 values are the warehouse's" in text
+    assert "FAIL public.copied.birth_on: 1 of 2" in text
+    assert name not in text
 
 
 def test_a_deed_that_leaves_no_line_is_found(ground: Ground) -> None:

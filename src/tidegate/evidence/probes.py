@@ -10,11 +10,14 @@ from tidegate.evidence import (
     cache,
     code,
     coverage,
+    dags,
     dependencies,
     documents,
+    masking,
     migrations,
     normalization,
     performance,
+    pipelines,
     release,
     replication,
     schema,
@@ -53,6 +56,7 @@ ALL: tuple[Probe, ...] = (
     _probe("settings", "checkout", code.settings, "tests/static/settings.log"),
     _probe("actionlint", "checkout", workflows.actionlint, "ci/actionlint.log"),
     _probe("act", "checkout", workflows.act, "ci/act_dryrun.log", "ci/act_push.log"),
+    _probe("dag_validation", "checkout", dags.validation, "tests/static/dag_validation.log"),
     _probe("ddl_syntax", "rehearsal", static.ddl_syntax, "tests/static/ddl_syntax.log"),
     _probe("constraint_audit", "warehouse", static.constraint_audit, "tests/static/constraint_audit.log"),
     _probe("naming_check", "warehouse", static.naming_check, "tests/static/naming_check.log"),
@@ -60,6 +64,8 @@ ALL: tuple[Probe, ...] = (
     # Phase 2: in the database.
     _probe("pgtap", "rehearsal", unit.pgtap, "tests/unit/pgtap_results.log"),
     _probe("coverage", "checkout", coverage.of_tests, "tests/unit/coverage.log"),
+    # Data that are published: what judged them.
+    _probe("expectations", "warehouse", pipelines.expectations, "tests/quality/expectations.log"),
     # Phase 3: migrations.
     _probe(
         "migration_each", "rehearsal", migrations.each, f"{_INTEGRATION}/migration_*_up.log",
@@ -77,6 +83,9 @@ ALL: tuple[Probe, ...] = (
     # Phase 4: queries.
     _probe("explain", "warehouse", performance.explain, "pg/explain_query_*.json", "tests/performance/explain_*.json"),
     _probe("slow_queries", "warehouse", performance.slow_queries, "tests/performance/slow_queries.log"),
+    _probe("pipeline_sla", "warehouse", pipelines.sla, "tests/performance/pipeline_sla.log"),
+    _probe("success_rate", "warehouse", pipelines.success, "tests/performance/success_rate.log"),
+    _probe("freshness", "warehouse", pipelines.freshness, "tests/performance/freshness.log"),
     # Phase 5: load.
     _probe(
         "pgbench", "rehearsal", performance.pgbench, "pg/pgbench_init.log", "pg/pgbench_results.log",
@@ -93,6 +102,7 @@ ALL: tuple[Probe, ...] = (
     _probe("replication", "rehearsal", replication.lag, f"{_INTEGRATION}/replication_lag.log"),
     # Phase 7: security.
     _probe("rls_verification", "rehearsal", security.rls_verification, "tests/security/rls_verification.log"),
+    _probe("masking", "rehearsal", masking.left_over, "tests/security/masking.log"),
     _probe("audit_log_check", "rehearsal", security.audit_log_check, "tests/security/audit_log_check.log"),
     _probe("auth_audit", "warehouse", security.auth_audit, "tests/security/auth_audit.log"),
     _probe("pii_encryption", "warehouse", security.pii_encryption, "tests/security/pii_encryption.log"),

@@ -92,12 +92,12 @@ MEASURES: tuple[Measure, ...] = (
     Measure("replication lag", r"replication lag|\blag\b", (_figure(Gate.FAILOVER, "replication", "lag_seconds", "s"),)),
     Measure("uptime", r"uptime", _not_yet(None, "it takes months of watching, and no release is held up for it")),
     Measure("pipeline success rate", r"success rate",
-            _not_yet(Gate.QA, "the ledger has every run, but no probe counts them; 99.5 % needs 600 runs without a failure")),
-    Measure("freshness", r"freshness|streaming", _not_yet(Gate.QA, "`upkeep_freshness` judges it hourly, but no probe gathers that")),
+            (_figure(Gate.QA, "success_rate", "proven_share", "of 1"),)),
+    Measure("freshness", r"freshness|streaming", (_figure(Gate.QA, "freshness", "oldest_seconds", "s"), _none(Gate.QA, "freshness", "stale"))),
     Measure("pipeline SLA", r"pipeline sla|\bbatch\b",
-            _not_yet(Gate.LOAD, "the ledger has the seconds of every step (ops.step), but no probe adds them up")),
+            (_figure(Gate.LOAD, "pipeline_sla", "longest_seconds", "s"),)),
     Measure("transactions per second", r"\btps\b|transactions per second", (_figure(Gate.LOAD, "pgbench", "tps", "/s"),)),
-    Measure("throughput", r"throughput", _not_yet(Gate.LOAD, "no probe times a whole pipeline")),
+    Measure("throughput", r"throughput", (_figure(Gate.LOAD, "pipeline_sla", "rows_per_second", "/s"),)),
     Measure("cache hit rate", r"hit (rate|ratio)", (_figure(Gate.QA, "redis", "hit_rate", "of 1"),)),
     Measure("coverage of critical paths", r"coverage.*critical|critical paths", (_figure(Gate.QA, "coverage", "critical_percent", "%"),)),
     Measure("coverage", r"coverage", (_figure(Gate.QA, "coverage", "percent", "%"),)),
@@ -109,7 +109,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("index strategy", r"\bindex(es)?\b", (_none(Gate.QUERY, "index_usage", "without_reason"),)),
     Measure("backup and restore", r"backup|restore", (_none(Gate.QA, "backup_restore", "tables_that_differ"),)),
     Measure("row-level security", r"row-level|\brls\b", (_none(Gate.COMPLIANCE, "rls_verification", "foreign_rows_seen"),)),
-    Measure("masking", r"mask", _not_yet(Gate.COMPLIANCE, "a rehearsal is masked when it is made, but no probe looks for what is left")),
+    Measure("masking", r"mask", (_none(Gate.COMPLIANCE, "masking", "found"),)),
     Measure("encrypted columns", r"encrypt.*(pii|sensitive|column)|(column|pii).*encrypt",
             (_none(Gate.COMPLIANCE, "pii_encryption", "findings"),)),
     Measure("audit", r"\baudit", (_none(Gate.COMPLIANCE, "audit_log_check", "chain_findings"),
@@ -125,10 +125,11 @@ MEASURES: tuple[Measure, ...] = (
     Measure("CI", r"\bci/cd\b", (_none(Gate.CI, "actionlint", "findings"), _none(Gate.CI, "act", "failed"))),
     Measure("compliance", r"complian|gdpr|sensitiv", _not_yet(Gate.COMPLIANCE, "checklists are answered by people")),
     Measure("expectations", r"great expectations|quality suites",
-            _not_yet(Gate.QA, "each batch has its verdicts in the ledger, but no probe gathers them")),
+            (_none(Gate.QA, "expectations", "failed"), _none(Gate.QA, "expectations", "unjudged"))),
     Measure("idempotent pipelines", r"idempoten", _not_yet(Gate.QA, _SUITE)),
     Measure("lineage", r"lineage", _not_yet(Gate.ENGINEERING, "no probe compares it with what ran")),
     Measure("contracts", r"contract|schema version", _not_yet(Gate.SCHEMA, "`tidegate contract check` judges it, but no probe keeps its result")),
+    Measure("DAGs", r"\bdags? (validat|import|structure)|\bdags\b.*import", (_none(Gate.CI, "dag_validation", "errors"),)),
     Measure("dashboards", r"dashboard", _not_yet(Gate.ENGINEERING, "somebody has to look")),
     Measure("deployment", r"deploy", (_none(Gate.DEPLOYMENT, "app_health", "failed"),
                                       *_not_yet(Gate.DEPLOYMENT, "on a rehearsal; only the release itself shows the rest"))),
@@ -202,7 +203,8 @@ def _of(statement: Statement, kind: str, text: str = "") -> Iterator[Judged]:
             yield Judged(statement.entry.line, kind, text, target, found.name if found else "", judge)
     if not statement.targets:
         for known in measures(text) or [Measure("", "", (_UNKNOWN,))]:
-            for judge in known.judges:
+            # What needs no number is enough where none is stated.
+            for judge in [one for one in known.judges if one.unit is None] or known.judges:
                 yield Judged(statement.entry.line, kind, text, None, known.name, _without_a_number(judge))
 
 
