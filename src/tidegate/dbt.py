@@ -24,6 +24,9 @@ _LOST = (
     "connection to server",
 )
 
+#: Where readers find the marts; the schema that they are built in is gone once they are published.
+_PUBLISHED = '{"marts_schema": "marts"}'
+
 
 @dataclass(frozen=True)
 class ModelResult:
@@ -84,9 +87,7 @@ def docs(settings: Settings) -> Path:
     _require_warehouse(settings)
     # In a folder of its own: Airflow reads the manifest in the other one, at any time.
     target = _target(settings).with_name("docs")
-    # Where readers find the marts; the schema that they are built in is gone once they are published.
-    published = '{"marts_schema": "marts"}'
-    _invoke(settings, ["docs", "generate", "--static", "--target-path", str(target), "--vars", published])
+    _invoke(settings, ["docs", "generate", "--static", "--target-path", str(target), "--vars", _PUBLISHED])
     return target / "static_index.html"
 
 
@@ -110,6 +111,21 @@ def build(settings: Settings, select: Sequence[str] | None = None, *, full_refre
     results = [_result(run) for run in outcome.results]
     _refuse_failures(results, _log(settings))
     return results
+
+
+def test(settings: Settings) -> tuple[list[ModelResult], Path]:
+    """Run every data test on the published marts; return what came of each, and the project's manifest.
+
+    Raises `TerminalError` when the project cannot be compiled, `UnavailableError` when the warehouse is away.
+    """
+    _require_warehouse(settings)
+    # As in `docs`: in a folder of its own, and where readers find the marts.
+    target = _target(settings).with_name("test")
+    outcome = _invoke(
+        settings,
+        ["test", "--exclude-resource-type", "unit_test", "--target-path", str(target), "--vars", _PUBLISHED],
+    )
+    return [_result(run) for run in outcome.results], target / "manifest.json"
 
 
 def freshness(settings: Settings) -> dict[str, str]:

@@ -51,22 +51,18 @@ def check(datasets: list[str] = _ALL) -> None:
 
 
 def _in_warehouse(settings: Settings, datasets: list[str]) -> list[Finding]:
-    from tidegate.contracts import house, load
-    from tidegate.errors import ContractError, StackError, UnavailableError
+    from tidegate.contracts import load
+    from tidegate.errors import StackError, UnavailableError
     from tidegate.publish import evolve
     from tidegate.stores.postgres import connect
 
-    found = []
+    contracts = [load(settings, name) for name in datasets]
     try:
         with connect(settings) as connection:
-            for contract in (load(settings, name) for name in datasets):
-                try:
-                    evolve.require_possible(contract, evolve.pending(connection, contract))
-                except ContractError as refused:
-                    found.append(house.Finding.of(refused, settings))
+            return evolve.refusals(connection, settings, contracts)
     except (StackError, UnavailableError) as error:
         typer.echo(f"tables were not compared: {error}", err=True)
-    return found
+        return []
 
 
 def diff(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tidegate.evidence import (
+    agreement,
     architecture,
     availability,
     cache,
@@ -15,6 +16,7 @@ from tidegate.evidence import (
     documents,
     masking,
     migrations,
+    models,
     normalization,
     performance,
     pipelines,
@@ -57,6 +59,7 @@ ALL: tuple[Probe, ...] = (
     _probe("actionlint", "checkout", workflows.actionlint, "ci/actionlint.log"),
     _probe("act", "checkout", workflows.act, "ci/act_dryrun.log", "ci/act_push.log"),
     _probe("dag_validation", "checkout", dags.validation, "tests/static/dag_validation.log"),
+    _probe("contracts", "warehouse", agreement.contracts, "tests/static/contract_check.log"),
     _probe("ddl_syntax", "rehearsal", static.ddl_syntax, "tests/static/ddl_syntax.log"),
     _probe("constraint_audit", "warehouse", static.constraint_audit, "tests/static/constraint_audit.log"),
     _probe("naming_check", "warehouse", static.naming_check, "tests/static/naming_check.log"),
@@ -66,6 +69,7 @@ ALL: tuple[Probe, ...] = (
     _probe("coverage", "checkout", coverage.of_tests, "tests/unit/coverage.log"),
     # Data that are published: what judged them.
     _probe("expectations", "warehouse", pipelines.expectations, "tests/quality/expectations.log"),
+    _probe("dbt_results", "warehouse", models.dbt_results, "tests/quality/dbt_results.log"),
     # Phase 3: migrations.
     _probe(
         "migration_each", "rehearsal", migrations.each, f"{_INTEGRATION}/migration_*_up.log",

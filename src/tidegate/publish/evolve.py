@@ -14,12 +14,14 @@ from psycopg import sql
 
 from tidegate.contracts import Contract, access, ddl
 from tidegate.contracts.evolution import Breach, Layout, Shape, Step, plan
+from tidegate.contracts.house import Finding
 from tidegate.contracts.lineage import Lineage
 from tidegate.contracts.model import LINEAGE_COLUMNS, version_number
 from tidegate.contracts.types import canonical
 from tidegate.errors import ContractError
 from tidegate.migrate import door
 from tidegate.publish import views
+from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, table, take_turn
 
 log = structlog.get_logger(__name__)
@@ -176,6 +178,17 @@ def require_possible(contract: Contract, waiting: Pending | None) -> None:
             f"{contract.reference}:1: the contract has changed ({'; '.join(map(str, waiting.steps))}) and still "
             f"calls itself {contract.version}, as {contract.schema}.{contract.table} does; raise its version"
         )
+
+
+def refusals(connection: Connection, settings: Settings, contracts: Sequence[Contract]) -> list[Finding]:
+    """Return a finding for each contract that its published table cannot be brought to."""
+    found = []
+    for contract in contracts:
+        try:
+            require_possible(contract, pending(connection, contract))
+        except ContractError as refused:
+            found.append(Finding.of(refused, settings))
+    return found
 
 
 def layout_of(connection: Connection, schema: str, name: str) -> Layout | None:

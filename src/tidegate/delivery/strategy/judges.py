@@ -72,7 +72,7 @@ _SUITE = "`make test` measures it, but no probe keeps the figure"
 #: Of a number, the first one whose words are found counts; of a sentence without one, all of them do.
 MEASURES: tuple[Measure, ...] = (
     Measure("documentation", r"^documentation", _not_yet(Gate.ENGINEERING, "somebody has to read it")),
-    Measure("dbt tests", r"\bdbt\b", _not_yet(Gate.QA, "dbt's tests run with every build of the marts, but no probe keeps their results")),
+    Measure("dbt tests", r"\bdbt\b", (_none(Gate.QA, "dbt_results", "failed"), _none(Gate.QA, "dbt_results", "models_untested"))),
     Measure("end-to-end tests", r"\be2e\b", _not_yet(Gate.QA, _SUITE)),
     Measure("rows lost in a failover", r"\blost\b", (_figure(Gate.FAILOVER, "pg_failover", "lost", ""),)),
     Measure("failed reads", r"failed reads", (_figure(Gate.QA, "staging_migration", "failed_reads", ""),)),
@@ -128,7 +128,7 @@ MEASURES: tuple[Measure, ...] = (
             (_none(Gate.QA, "expectations", "failed"), _none(Gate.QA, "expectations", "unjudged"))),
     Measure("idempotent pipelines", r"idempoten", _not_yet(Gate.QA, _SUITE)),
     Measure("lineage", r"lineage", _not_yet(Gate.ENGINEERING, "no probe compares it with what ran")),
-    Measure("contracts", r"contract|schema version", _not_yet(Gate.SCHEMA, "`tidegate contract check` judges it, but no probe keeps its result")),
+    Measure("contracts", r"contract|schema version", (_none(Gate.SCHEMA, "contracts", "findings"),)),
     Measure("DAGs", r"\bdags? (validat|import|structure)|\bdags\b.*import", (_none(Gate.CI, "dag_validation", "errors"),)),
     Measure("dashboards", r"dashboard", _not_yet(Gate.ENGINEERING, "somebody has to look")),
     Measure("deployment", r"deploy", (_none(Gate.DEPLOYMENT, "app_health", "failed"),
