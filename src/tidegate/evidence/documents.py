@@ -21,5 +21,5 @@ def current(ground: Ground) -> Iterator[Finding]:
         differing = [*reference.stale(settings, connection), *derived.stale(settings)]
     lines = [*map(str, differing), *(f"looked at {page}" for page in sorted(pages))]
     figures = {"pages": len(pages), "differing": len(differing)}
-    command = "tidegate database docs; tidegate contract docs; git diff docs models/staging"
+    command = "tidegate.evidence.reference.stale; tidegate.contracts.derived.stale"
     yield Finding("architecture/documents.log", "\n".join(lines), figures, command, int(bool(differing)))

@@ -63,7 +63,7 @@ def lag(ground: Ground) -> Iterator[Finding]:
         *failures,
     ])  # fmt: skip
     bad = last.lag_bytes > 0 or bool(failures)
-    yield Finding("tests/integration/replication_lag.log", text, figures, "tidegate replication", int(bad))
+    yield Finding("tests/integration/replication_lag.log", text, figures, "tidegate.stack.replication.behind", int(bad))
 
 
 @contextmanager
