@@ -89,7 +89,7 @@ def normal_forms(ground: Ground) -> Iterator[Finding]:
         "tables": len(analyses), "rows": sum(one.rows for one in analyses), "keys_broken": len(broken),
         "dependencies": sum(one.dependencies for one in analyses),
         "below_3nf": sum(one.form not in ("3NF", "BCNF") for one in analyses),
-        "without_rows": len(found) - len(analyses),
+        "without_rows": len(found) - len(analyses), "forms": {str(one.table): one.form for one in analyses},
     }  # fmt: skip
     yield Finding(
         "architecture/normalization_analysis.md", _page(analyses), figures, "GROUP BY each column of each table",
