@@ -39,21 +39,31 @@ FAST_AND_LOSSY = {
 }
 
 
-#: The year wants a stack in which nothing has happened yet; whoever kills at every place takes longest of all.
-FIRST = ("test_year.py", "test_killed_anywhere.py")
-#: Folders whose tests share what costs minutes: models built over two months, a Spark server.
-SHARED = ("models", "transforms")
+#: Folders whose tests share what costs much: models built over two months, a Spark server, a warehouse with a replica.
+SHARED = ("models", "transforms", "availability", "backup")
+#: The year wants a stack in which nothing has happened yet. Then what takes longest, so that no worker is left alone with it.
+FIRST = (
+    "journeys/test_year.py", "journeys/test_killed_anywhere.py", "evidence/test_probes.py", "models", "availability",
+    "backup", "transforms", "stack/test_postgres_recovery.py", "access/test_canary.py", "rehearsal/test_rehearsal.py",
+    "publish/test_partitions.py", "migrate/test_locks.py", "stack/test_roles.py",
+)  # fmt: skip
+
+
+def _unit(nodeid: str) -> str:
+    """What one worker takes whole: a file, or a folder that shares much."""
+    file = nodeid.partition("::")[0].removeprefix("tests/")
+    folder = file.partition("/")[0]
+    return folder if folder in SHARED else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Keep together, in one worker, the tests of a file, and of a folder that shares much."""
+    """Give the workers units in the order of the tests; xdist would begin with the units of most tests, not the longest."""
 
     class Together(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.partition("::")[0].removeprefix("tests/")
-            folder = file.partition("/")[0]
-            return folder if folder in SHARED else file
+            return _unit(nodeid)
 
+    config.option.loadscopereorder = False
     return Together(config, log)
 
 
@@ -63,7 +73,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "whole" in getattr(item, "fixturenames", ()):
             item.add_marker("whole")
-    items.sort(key=lambda item: (item.get_closest_marker("whole") is not None, item.path.name not in FIRST))
+    rank = {unit: number for number, unit in enumerate(FIRST)}
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        return item.get_closest_marker("whole") is not None, rank.get(_unit(item.nodeid), len(FIRST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session", autouse=True)

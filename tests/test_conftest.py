@@ -1,4 +1,5 @@
 import psycopg
+from tests.conftest import CHECKOUT, FIRST, SHARED
 
 from tidegate.settings import Settings, get_settings
 
@@ -14,3 +15,8 @@ def test_each_test_gets_a_migrated_warehouse_of_an_ordinary_user(settings: Setti
 
 def test_the_library_sees_the_same_warehouse_as_the_test(settings: Settings) -> None:
     assert get_settings() == settings
+
+
+def test_what_begins_first_is_there() -> None:
+    """A file that is renamed would begin whenever its name says, and nobody would notice but the clock."""
+    assert [unit for unit in (*FIRST, *SHARED) if not (CHECKOUT / "tests" / unit).exists()] == []
