@@ -343,6 +343,11 @@ def begin_release(connection: Connection, release: Mapping[str, Any]) -> None:
     )
 
 
+def note_backup(connection: Connection, version: str, backup_id: str) -> None:
+    """Write down to which backup a release can go back."""
+    connection.execute("UPDATE ops.release SET backup_id = %s WHERE version = %s", [backup_id, version])
+
+
 def end_release(
     connection: Connection, version: str, state: Literal["released", "rolled back"], reason: str | None = None
 ) -> None:

@@ -79,6 +79,12 @@ def _taken(work: Work) -> list[str]:
     return [f"evidence/{one.path}" for one in replace(work).exhibits if one.role == work.role.code and one.sha256]
 
 
+def in_words(paths: Sequence[str]) -> str:
+    """Return what files are called, as one says it in a subject."""
+    words = [PurePosixPath(path).stem.replace("_", " ").replace("-", " ").lower() for path in paths]
+    return ", ".join(words[:_NAMED]) + (f" and {len(words) - _NAMED} more" if len(words) > _NAMED else "")
+
+
 def _below(settings: Settings, name: str) -> str:
     """Return the path from the project on of a file that is below `.team/`, and nowhere else."""
     path = folder(settings) / PurePosixPath(name)
@@ -130,9 +136,7 @@ def _message(work: Work, paths: list[str], evidence: list[str], kind: Type | Non
     role = work.role
     named = paths or evidence
     proof = all(PurePosixPath(path).parts[0] in _PROOF for path in named)
-    words = [PurePosixPath(path).stem.replace("_", " ").replace("-", " ").lower() for path in named]
-    told = ", ".join(words[:_NAMED]) + (f" and {len(words) - _NAMED} more" if len(words) > _NAMED else "")
-    subject = f"{kind or ('evidence' if proof else 'docs')}({role.code.lower()}): {told or 'manifest'}"
+    subject = f"{kind or ('evidence' if proof else 'docs')}({role.code.lower()}): {in_words(named) or 'manifest'}"
     shown = [f".team/evidence/{path.removeprefix('evidence/')}" for path in evidence]
     shown = shown or [f".team/evidence/manifests/{role.code}_manifest.md"]
     return "\n".join(

@@ -32,7 +32,7 @@ class Tree:
     """A worktree that is ours until the block ends, clean and at the tip of its branch, or of nothing but a commit."""
 
     path: Path
-    lock: int
+    lock: int | None = None
 
     def git(self, *words: str, said: str | None = None, environment: Mapping[str, str] | None = None) -> str:
         """Return what git prints in the worktree; hooks run, as they do for everybody.
@@ -54,6 +54,15 @@ class Tree:
         """Run git in the worktree and return how it ended."""
         return _run(self.path, words, self.lock, said, environment)
 
+    @property
+    def common(self) -> Path:
+        """Where git keeps what all worktrees of the repository share."""
+        return Path(self.git("rev-parse", "--path-format=absolute", "--git-common-dir"))
+
+    def let_go(self, reference: str) -> None:
+        """Remove the lock that a killed process of git has left on a reference."""
+        _break_stale(iter([self.common / f"{reference}.lock"]))
+
 
 @contextmanager
 def beside(settings: Settings, name: str, start: str, *, branch: bool) -> Iterator[Tree]:
@@ -71,11 +80,11 @@ def beside(settings: Settings, name: str, start: str, *, branch: bool) -> Iterat
     with (settings.home / f"worktree-{name}.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         tree, project = Tree(path, file.fileno()), Tree(settings.project, file.fileno())
-        common = Path(project.git("rev-parse", "--path-format=absolute", "--git-common-dir"))
+        common = project.common
         target = f"refs/heads/{name}" if branch else start
         if branch:
             _require_free(project, name, path)
-            _break_stale(common.glob(f"refs/heads/{name}.lock"))
+            project.let_go(target)
         if not _is_whole(tree, common, name if branch else None):
             _forget(path, common)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +121,11 @@ def checked_out(project: Path, branch: str) -> Path | None:
 def identity(name: str) -> tuple[str, ...]:
     """Return the words by which git takes an author's name from us, and from no configuration."""
     return "-c", f"user.name=tidegate {name}", "-c", f"user.email={name.lower()}@tidegate.invalid"
+
+
+def _verb(words: tuple[str, ...]) -> str:
+    """Return the command among git's words, which begin with options where it is told who commits."""
+    return words[4] if words[0] == "-c" else words[0]
 
 
 def _run(

@@ -1,0 +1,122 @@
+"""The branch of the team goes into main: exactly what was approved, never in the user's checkout, never to a remote.
+
+Where main is checked out somewhere, a person does it: the commands, bound to the approved commit, are written for them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from tidegate.delivery import worktree
+from tidegate.delivery.approval import BRANCH
+from tidegate.delivery.ledger import Delivery
+from tidegate.delivery.markdown import code
+from tidegate.delivery.work import folder, keep
+from tidegate.delivery.worktree import Tree
+from tidegate.errors import BusyError, HeldError, StackError, UsageError
+from tidegate.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+MAIN = "main"
+PLACE = "releases/MERGE.md"
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What became of it: the commit that main is at, or None and the file with the commands for a person."""
+
+    commit: str | None
+    told: str
+
+
+def merge(settings: Settings, delivery: Delivery, approved: str) -> Merge:
+    """Merge the approved commit of the branch into main; whether it was approved, the caller has judged.
+
+    Main moves from the commit that was merged with, or not at all. Where it holds the approved commit, nothing is done.
+
+    Raises:
+        UsageError: the branch is not at the approved commit any more, or there is no main.
+        HeldError: the two do not go together; which files, the message says, and what to do is in MERGE.md.
+        BusyError: main has moved meanwhile.
+    """
+    project = Tree(settings.project)
+    if _at(project, BRANCH) != approved:
+        raise UsageError(
+            f"{BRANCH} is at {_at(project, BRANCH) or 'no commit'}, and {approved} was approved: what came after it nobody has seen. "
+            "Ask for the approval anew"
+        )
+    main = _at(project, MAIN)
+    if main is None:
+        raise UsageError(f"there is no branch {MAIN} to merge into")
+    if project.tried("merge-base", "--is-ancestor", approved, main).returncode == 0:
+        return Merge(main, f"{MAIN} holds {approved[:12]} already")
+    place = worktree.checked_out(settings.project, MAIN)
+    if place is not None:
+        _write(
+            settings,
+            delivery,
+            approved,
+            place,
+            f"`{MAIN}` is checked out in `{place}`, and nobody works there but you.",
+        )
+        return Merge(None, f"{MAIN} is checked out in {place}: .team/{PLACE} has the commands")
+    with worktree.beside(settings, "merge", main, branch=False) as tree:
+        done = tree.tried(*worktree.identity("RM"), "merge", "--no-ff", "--quiet", "-m", _message(delivery), approved)
+        if done.returncode:
+            unmerged = tree.git("diff", "--name-only", "--diff-filter=U").splitlines()
+            _write(
+                settings,
+                delivery,
+                approved,
+                None,
+                f"It does not go together by itself: {', '.join(unmerged) or 'see below'}.",
+            )
+            if not unmerged:
+                raise StackError(f"the merge was refused: {' '.join((done.stderr or done.stdout).split())[-600:]}")
+            raise HeldError(
+                f"{BRANCH} and {MAIN} have both changed {', '.join(unmerged)}; nothing was merged, .team/{PLACE} has the commands"
+            )
+        made = tree.git("rev-parse", "HEAD")
+        project.let_go(f"refs/heads/{MAIN}")
+        why = f"merge {BRANCH} of {delivery.delivery_id}"
+        if project.tried("update-ref", "-m", why, f"refs/heads/{MAIN}", made, main).returncode:
+            raise BusyError(
+                f"{MAIN} has moved from {main[:12]} while it was merged with; nothing was changed, try again"
+            )
+    log.info("merged", branch=MAIN, commit=made[:12], approved=approved[:12])
+    return Merge(made, f"{MAIN} is at {made[:12]}; nothing was pushed")
+
+
+def _at(project: Tree, branch: str) -> str | None:
+    found = project.tried("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}")
+    return found.stdout.strip() or None
+
+
+def _message(delivery: Delivery) -> str:
+    return f"chore(release): merge {BRANCH} of {delivery.delivery_id}"
+
+
+def _write(settings: Settings, delivery: Delivery, approved: str, place: Path | None, why: str) -> None:
+    """Write what a person types; git overwrites ignored files in a merge, so `.team/` is copied aside first."""
+    aside = f".team.before-{approved[:12]}"
+    commands = [
+        f"cd {shlex.quote(str(place or settings.project))}",
+        f'test "$(git rev-parse refs/heads/{BRANCH})" = {approved}',
+        f"git switch {MAIN}",
+        f"cp -a .team {aside}",
+        f"git merge --no-ff -m {shlex.quote(_message(delivery))} {approved}",
+    ]
+    lines = [
+        f"# Merge `{BRANCH}` into `{MAIN}`",
+        "",
+        f"Approved: commit `{approved}` of `{BRANCH}`, delivery `{delivery.delivery_id}`. {why} These commands merge that commit and "
+        f"no other, and push nothing. `.team/` is ignored on `{MAIN}`, and git overwrites what is ignored: it is copied aside first.",
+        "",
+        *code(" &&\n".join(commands), "sh"),
+    ]
+    keep(folder(settings), PLACE, "\n".join(lines).encode())
