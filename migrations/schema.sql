@@ -260,7 +260,7 @@ CREATE TABLE ops.approval (
     decided_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT approval_decided_by_check CHECK ((decided_by <> ''::text)),
     CONSTRAINT approval_decision_check CHECK ((decision = ANY (ARRAY['approve'::text, 'reject'::text]))),
-    CONSTRAINT approval_kind_check CHECK ((kind = ANY (ARRAY['cost'::text, 'deployment'::text, 'merge'::text, 'waiver'::text, 'rule'::text]))),
+    CONSTRAINT approval_kind_check CHECK ((kind = ANY (ARRAY['cost'::text, 'deployment'::text, 'merge'::text, 'waiver'::text, 'unmet'::text, 'topic'::text]))),
     CONSTRAINT approval_why_check CHECK ((why <> ''::text))
 );
 
@@ -270,7 +270,7 @@ COMMENT ON COLUMN ops.approval.approval_id IS 'Number; of two on one subject the
 
 COMMENT ON COLUMN ops.approval.delivery_id IS 'Delivery that it is about.';
 
-COMMENT ON COLUMN ops.approval.kind IS 'What was asked; a waiver lets one rule of a gate pass unmet.';
+COMMENT ON COLUMN ops.approval.kind IS 'What was asked; a waiver lets one rule of a gate pass.';
 
 COMMENT ON COLUMN ops.approval.subject IS 'Document, or rule of a gate, that was decided about.';
 

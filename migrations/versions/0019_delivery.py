@@ -96,7 +96,7 @@ COMMENT ON INDEX ops.delivery_evidence_by_evidence IS 'For its foreign key: whic
 CREATE TABLE ops.approval (
     approval_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     delivery_id text NOT NULL REFERENCES ops.delivery (delivery_id),
-    kind text NOT NULL CHECK (kind IN ('cost', 'deployment', 'merge', 'waiver', 'rule')),
+    kind text NOT NULL CHECK (kind IN ('cost', 'deployment', 'merge', 'waiver', 'unmet', 'topic')),
     subject text NOT NULL,
     sha256 text NOT NULL,
     decision text NOT NULL CHECK (decision IN ('approve', 'reject')),
@@ -107,7 +107,7 @@ CREATE TABLE ops.approval (
 COMMENT ON TABLE ops.approval IS 'What people decided about a delivery, each about exactly what they were shown.';
 COMMENT ON COLUMN ops.approval.approval_id IS 'Number; of two on one subject the higher one counts.';
 COMMENT ON COLUMN ops.approval.delivery_id IS 'Delivery that it is about.';
-COMMENT ON COLUMN ops.approval.kind IS 'What was asked; a waiver lets one rule of a gate pass unmet.';
+COMMENT ON COLUMN ops.approval.kind IS 'What was asked; a waiver lets one rule of a gate pass.';
 COMMENT ON COLUMN ops.approval.subject IS 'Document, or rule of a gate, that was decided about.';
 COMMENT ON COLUMN ops.approval.sha256 IS 'Hash of what was shown: for anything else the decision is void.';
 COMMENT ON COLUMN ops.approval.decision IS 'What was decided.';

@@ -93,7 +93,7 @@ def test_check_prints_every_field_with_its_line(capsys: pytest.CaptureFixture[st
     path = ROOT / "strategies" / "database.md"
     status, out, _ = team("strategy", "check", path, capsys=capsys)
     assert (status, "11\tidentity.name\ttidegate\n" in out) == (0, True)
-    assert f"{path}:94: not measurable: Replication lag < 1 s (Failover Gate): " in out
+    assert f"{path}:112: not measurable: Database uptime target >= 99.99%: " in out
 
 
 def test_show_names_gate_probe_and_figure(capsys: pytest.CaptureFixture[str]) -> None:

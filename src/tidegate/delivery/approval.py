@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,16 +78,29 @@ def _deployed(settings: Settings, delivery: Delivery) -> dict[str, Any]:
     }
 
 
+def of_rules(failing: Sequence[Verdict]) -> Subject:
+    """Return what is decided about when the loop has come to its end: every rule that still fails, as it fails."""
+    digest = hashlib.sha256("".join(sorted(map(hash_of_rule, failing))).encode()).hexdigest()
+    return Subject("unmet", f"{len(failing)} rules that fail", digest)
+
+
 def decide(
-    settings: Settings, team: Team, delivery: Delivery, shown: Subject, decision: Decision, *, by: str, why: str
+    settings: Settings,
+    team: Team,
+    delivery: Delivery,
+    shown: Subject,
+    now: Subject,
+    decision: Decision,
+    *,
+    by: str,
+    why: str,
 ) -> None:
-    """Write down what a person has decided about what they were shown.
+    """Write down what a person has decided about what they were shown; `now` is the same, looked at again.
 
     Raises:
         UsageError: no name or no reason is given, whoever it is wrote what is decided about, or it has changed meanwhile.
     """
     check(settings, team, shown.kind, decision, by=by, why=why)
-    now = subject(settings, delivery, shown.kind)
     if decision == "approve" and now.sha256 != shown.sha256:
         raise UsageError(
             f"what is to be approved has changed: {shown.document} stood for {shown.sha256[:12]}… when it was shown, and stands "

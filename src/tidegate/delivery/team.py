@@ -129,6 +129,11 @@ class Team(_Strict):
         """The wave in which work is done again while the gates of the one before it fail."""
         return next((wave for wave in self.waves if wave.attempts > 1), None)
 
+    def is_looped(self, wave: str) -> bool:
+        """Say whether what a wave's gates refuse is mended in the loop: it is the wave right before it."""
+        waves = [one.wave for one in self.waves]
+        return self.loop is not None and waves.index(wave) == waves.index(self.loop.wave) - 1
+
     def judged_before(self, wave: str) -> list[Gate]:
         """Return the gates that judge before a wave's roles begin."""
         return [gate for gate, rules in self.gates.items() if rules.before == wave]

@@ -131,7 +131,7 @@ def out_of_work(role: Role, strategy: Strategy) -> str | None:
     if any(role.needs.lower() in named.value.text.lower() for named in strategy.technical.stack):
         return None
     database = next((named for named in strategy.technical.stack if named.name == "Database"), None)
-    place = f"{strategy.path.name}:{database.value.line}" if database else strategy.path.name
+    place = f"{strategy.path}:{database.value.line}" if database else str(strategy.path)
     said = f" (Database: {database.value.text})" if database else ""
     return f"the strategy's stack has no {role.needs}: {place}{said}"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -60,12 +61,42 @@ class Airflow:
         """Let the DAG run."""
         _checked(self._client.patch(f"dags/{dag_id}", json={"is_paused": False}))
 
-    def start(self, dag_id: str, partition: str | None = None, conf: Mapping[str, str] | None = None) -> None:
-        """Start one run, of a partition where the DAG's schedule knows partitions."""
-        body: dict[str, Any] = {"logical_date": None, "conf": dict(conf or {}), "note": "started by `tidegate run`"}
+    def sleep(self, dag_id: str) -> None:
+        """Let no task of the DAG begin from now on; those that run go on to their end."""
+        _checked(self._client.patch(f"dags/{dag_id}", json={"is_paused": True}))
+
+    def start(
+        self,
+        dag_id: str,
+        partition: str | None = None,
+        conf: Mapping[str, Any] | None = None,
+        note: str = "started by `tidegate run`",
+    ) -> str:
+        """Start one run, of a partition where the DAG's schedule knows partitions; return its id."""
+        body: dict[str, Any] = {"logical_date": None, "conf": dict(conf or {}), "note": note}
         if partition is not None:
             body["partition_key"] = partition
-        _checked(self._client.post(f"dags/{dag_id}/dagRuns", json=body))
+        started: str = _checked(self._client.post(f"dags/{dag_id}/dagRuns", json=body))["dag_run_id"]
+        return started
+
+    def state_of(self, dag_id: str, run_id: str) -> str | None:
+        """Return the state of a run; None where Airflow knows none of that id."""
+        answer = self._client.get(f"dags/{dag_id}/dagRuns/{_quoted(run_id)}")
+        return None if answer.status_code == httpx.codes.NOT_FOUND else str(_checked(answer)["state"])
+
+    def end(self, dag_id: str, run_id: str) -> None:
+        """End a run as failed, with all of its tasks."""
+        _checked(self._client.patch(f"dags/{dag_id}/dagRuns/{_quoted(run_id)}", json={"state": "failed"}))
+
+    def questions(self, dag_id: str, run_id: str) -> list[str]:
+        """Return the tasks of a run that wait for a person's answer."""
+        found = self._get(f"dags/{dag_id}/dagRuns/{_quoted(run_id)}/hitlDetails", response_received="false")
+        return [one["task_instance"]["task_id"] for one in found["hitl_details"]]
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str, form: Mapping[str, Any]) -> None:
+        """Answer what a task asks."""
+        path = f"dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances/{task_id}/-1/hitlDetails"
+        _checked(self._client.patch(path, json={"chosen_options": [option], "params_input": dict(form)}))
 
     def backfill(self, dag_id: str, first: str, last: str, at_once: int) -> None:
         """Start a backfill from partition `first` to `last`; one that is under way already is left to end."""
@@ -92,7 +123,7 @@ class Airflow:
 
     def why(self, run: DagRun) -> tuple[str, str]:
         """Return the task that made a run fail, and the error that it raised."""
-        path = f"dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances"
+        path = f"dags/{run.dag_id}/dagRuns/{_quoted(run.run_id)}/taskInstances"
         failed = [task for task in self._get(path)["task_instances"] if task["state"] == "failed"]
         if not failed:
             return "no task", "the run was marked as failed"
@@ -147,6 +178,10 @@ def _checked(answer: httpx.Response) -> Any:
             f"{answer.status_code} {answer.text[:300]}"
         )
     return answer.json()
+
+
+def _quoted(run_id: str) -> str:
+    return quote(run_id, safe="")
 
 
 def _last(trace: str) -> str:

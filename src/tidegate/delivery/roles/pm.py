@@ -1,0 +1,215 @@
+"""What the project manager writes: charter, milestones, timeline, cost, risks and the board's issues, from strategy and ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from tidegate.delivery import github, ledger
+from tidegate.delivery.markdown import head, table
+from tidegate.delivery.strategy.judges import judged
+from tidegate.delivery.strategy.model import Strategy
+from tidegate.delivery.team import Team
+from tidegate.delivery.work import Work
+from tidegate.stores.postgres import connect
+
+#: Of a risk: how grave the letters of probability and impact are together.
+_GRAVITY = {"H": 3, "M": 2, "L": 1}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one wave may cost, in dollars, and what for."""
+
+    wave: str
+    dollars: Decimal
+    told: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a delivery may cost, wave by wave."""
+
+    waves: tuple[Cost, ...]
+
+    @property
+    def total(self) -> Decimal:
+        """The sum, in dollars."""
+        return sum((one.dollars for one in self.waves), Decimal(0))
+
+
+def estimate(strategy: Strategy, team: Team) -> Estimate:
+    """Return what a delivery of this strategy may cost: what its budget names for each wave, and nothing that is not used.
+
+    Programs of this machine measure and write, so a wave costs what the strategy's infrastructure does, by its share of a
+    month; no service that asks for payment is called.
+    """
+    budget = [
+        (named, target) for named in strategy.timeline.budget for target in named.targets if target.purpose == "money"
+    ]
+    monthly = sum((target.bound.base for _, target in budget), Decimal(0))
+    # A quarter of an hour, which is what a delivery may take, of a month of 730 hours.
+    share = (monthly * Decimal("0.25") / 730 / len(team.waves)).quantize(Decimal("0.01"))
+    told = ", ".join(f"{named.name} {named.value.text} (line {named.value.line})" for named, _ in budget)
+    return Estimate(tuple(Cost(wave.wave, share, told or "the strategy names no budget") for wave in team.waves))
+
+
+def cost_estimation(work: Work) -> str:
+    """COST_ESTIMATION.md: what each wave may cost, what it took before, and what needs a person."""
+    cost, found = work.strategy.cost, estimate(work.strategy, work.team)
+    took = _took_before(work)
+    rows = [
+        (
+            one.wave,
+            work.team.wave(one.wave).name,
+            ", ".join(work.team.wave(one.wave).roles),
+            f"${one.dollars}",
+            took.get(one.wave, "not run yet"),
+        )
+        for one in found.waves
+    ]
+    rules = [
+        ("allowed without a person", cost.auto_approve.entry), ("a person approves", cost.needs_approval),
+        ("never without one", cost.forbidden.entry), ("budget for models", cost.tolerance.entry), ("when it costs more", cost.over_estimate),
+    ]  # fmt: skip
+    return "\n".join(
+        [
+            *head(work, f"Cost estimation: ${found.total}"),
+            f"Each wave is priced at its share of {found.waves[0].told}.",
+            "",
+            *table(("wave", "name", "roles", "estimate", "seconds in the last delivery"), rows),
+            *table(("rule", "strategy says", "line"), [(name, entry.text, entry.line) for name, entry in rules]),
+            *table(
+                ("service", "expected cost", "paid by", "approved beforehand"),
+                [(s.service.text, s.cost.text, s.method.text, s.approved.text) for s in cost.services],
+            ),
+        ]
+    )  # fmt: skip
+
+
+def project_charter(work: Work) -> str:
+    """PROJECT_CHARTER.md: what is delivered and why, by whom, held against which targets."""
+    strategy, identity = work.strategy, work.strategy.identity
+    known = judged(strategy)
+    return "\n".join(
+        [
+            *head(work, f"Charter: {identity.name.text}"),
+            identity.vision.text,
+            "",
+            f"**Problem.** {identity.problem.text}",
+            "",
+            f"**Outcome.** {identity.outcome.text}",
+            "",
+            "## What it has to have",
+            *table(
+                ("#", "feature", "accepted when", "size"),
+                [(f.number.text, f.name.text, f.acceptance.text if f.acceptance else "", f.complexity.text if f.complexity else "")
+                 for f in (*strategy.features.p0, *strategy.features.p1)],
+            ),
+            "## What it is held against",
+            *table(
+                ("line", "says", "gate", "measured by"),
+                [(one.line, one.text, one.judge.gate.value if one.judge.gate else "none",
+                  f"{one.judge.probe} {one.judge.figure}".strip() or f"nothing yet: {one.judge.missing}") for one in known],
+            ),
+            "## What it must never do",
+            *(f"- {item.text}" for item in strategy.constraints.hard),
+            "",
+            "## Out of scope",
+            *(f"- {item.text}" for item in (*strategy.out_of_scope.never, *strategy.out_of_scope.deferred)),
+            "",
+            "## Who",
+            *table(("role", "name", "answers for"), [(code, role.name, role.does) for code, role in work.team.roles.items()]),
+        ]
+    )  # fmt: skip
+
+
+def milestones(work: Work) -> str:
+    """MILESTONES.md: the strategy's milestones with the days that are left."""
+    today = work.delivery.started_at.date()
+    rows = [
+        (
+            m.number.text, m.name.text, m.due.text, f"{(m.day - today).days:+d} days" if m.day else "no date", m.deliverables.text,
+            m.verified_by.text, m.due.line,
+        )
+        for m in work.strategy.timeline.milestones
+    ]  # fmt: skip
+    late = [row[0] for row in rows if row[3].startswith("-")]
+    return "\n".join(
+        [
+            *head(work, f"Milestones: {len(rows)}, {len(late)} overdue on {today}"),
+            *table(("#", "milestone", "due", "from today", "delivers", "verified by", "line"), rows),
+            f"Deadline: {work.strategy.timeline.deadline.text} (line {work.strategy.timeline.deadline.line}).",
+        ]
+    )
+
+
+def timeline(work: Work) -> str:
+    """TIMELINE.md: the waves in their order as a Gantt chart, each as long as it took in the last delivery."""
+    took = _took_before(work)
+    lines = [
+        "gantt",
+        "    dateFormat X",
+        "    axisFormat %M:%S",
+        f"    title {work.team.title}, {work.delivery.delivery_id}",
+    ]
+    clock = 0.0
+    for wave in work.team.waves:
+        seconds = took.get(wave.wave, 60.0)
+        begins = clock
+        # One that runs beside another holds up nothing before the release.
+        clock = begins if wave.beside else begins + seconds
+        lines += [
+            f"    section Wave {wave.wave}",
+            f"    {wave.name} ({', '.join(wave.roles)}) :{begins:.0f}, {begins + seconds:.0f}",
+        ]
+    known = "as long as in the last delivery" if took else "a minute each: no delivery of this team has ended before"
+    return "\n".join(
+        [*head(work, f"Timeline: {clock / 60:.0f} min"), f"Waves are drawn {known}.", "", "```mermaid", *lines, "```"]
+    )
+
+
+def risk_register(work: Work) -> str:
+    """RISK_REGISTER.md: the strategy's risks, the gravest first, each with what has been measured against it."""
+    rows = sorted(
+        (
+            (
+                _GRAVITY.get(r.probability.text[:1], 0) * _GRAVITY.get(r.impact.text[:1], 0), r.risk.text, r.probability.text, r.impact.text,
+                r.mitigation.text, r.risk.line,
+            )
+            for r in work.strategy.constraints.risks
+        ),
+        reverse=True,
+    )  # fmt: skip
+    unmeasured = [one for one in judged(work.strategy) if one.judge.missing and one.judge.gate]
+    return "\n".join(
+        [
+            *head(work, f"Risks: {len(rows)} known, {len(unmeasured)} targets unmeasured"),
+            *table(("gravity", "risk", "probability", "impact", "against it", "line"), rows),
+            "## Targets that nothing measures",
+            *table(("line", "says", "gate that refuses", "why"), [(o.line, o.text, o.judge.gate.value if o.judge.gate else "", o.judge.missing) for o in unmeasured]),
+        ]
+    )  # fmt: skip
+
+
+def github_issues(work: Work) -> str:
+    """GITHUB_ISSUES.md: the commands that make project, labels, milestones and issues, done or ready to be run."""
+    return github.issues(work)
+
+
+def _took_before(work: Work) -> dict[str, float]:
+    """Return the seconds that each wave took in the newest delivery of the team that ended well."""
+    with connect(work.settings) as connection:
+        before = [one for one in ledger.deliveries(connection, work.team.name) if one.state == "success"]
+        done = ledger.work(connection, before[0].delivery_id) if before else []
+    return dict(_seconds(done))
+
+
+def _seconds(done: list[ledger.Done]) -> Iterator[tuple[str, float]]:
+    for wave in {one.wave for one in done}:
+        spans = [(one.started_at, one.finished_at) for one in done if one.wave == wave and one.finished_at]
+        if spans:
+            began, ended = min(span[0] for span in spans), max(span[1] or span[0] for span in spans)
+            yield wave, round((ended - began) / timedelta(seconds=1), 1)

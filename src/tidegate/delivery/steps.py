@@ -1,0 +1,454 @@
+"""The steps of a delivery in the order in which its DAG takes them: begin, work, judge, ask, answer, release, close.
+
+Each finds in the ledger how far the delivery has come, and may be run again: what is done is not done twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from tidegate.delivery import approval, checkout, ledger, manifest, release, status, sync, team, work
+from tidegate.delivery.gate import Gate
+from tidegate.delivery.judge import Case, judge
+from tidegate.delivery.ledger import Decision, Delivery, Kind
+from tidegate.delivery.report import press
+from tidegate.delivery.roles import pm
+from tidegate.delivery.strategy import read
+from tidegate.delivery.strategy.check import check
+from tidegate.delivery.strategy.model import Strategy
+from tidegate.delivery.strategy.read import look
+from tidegate.delivery.team import Role, Team
+from tidegate.delivery.work import Work
+from tidegate.errors import BusyError, StrategyError, TerminalError, UsageError
+from tidegate.gates.verdict import Verdict, worst
+from tidegate.rehearsal import rehearsal
+from tidegate.settings import Settings
+from tidegate.stack.home import Say
+from tidegate.stores.postgres import connect
+
+log = structlog.get_logger(__name__)
+
+#: How often a role works anew on what a gate before the loop has refused.
+_AGAIN = 3
+#: Whose reports they are.
+_REPORTER = "PM"
+_SIGNED = re.compile(r"^status: PASS$", re.M | re.I)
+
+
+class NotDueError(TerminalError):
+    """The step has nothing to do: its text says why. Nothing has failed."""
+
+
+class GateError(TerminalError):
+    """A gate has refused: its text says on which rules."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person is asked, about what exactly."""
+
+    title: str
+    text: str
+    subject: approval.Subject
+
+
+@dataclass(frozen=True)
+class Place:
+    """A delivery with its team and its strategy, as every step finds them."""
+
+    settings: Settings
+    team: Team
+    strategy: Strategy
+    delivery: Delivery
+
+    def role(self, code: str, wave: str, attempt: int = 1) -> Work:
+        """Return the work of a role, with what gates have refused so far."""
+        with connect(self.settings) as connection:
+            said = ledger.verdicts(connection, self.delivery.delivery_id)
+        failing = tuple(one for one in said if one.verdict == "FAIL")
+        role: Role = self.team.roles[code]
+        return Work(self.settings, self.team, self.strategy, self.delivery, role, wave, attempt, failing)
+
+
+def begin(
+    settings: Settings, name: str, delivery_id: str, *, strategy: str | None, started_by: str, dag_run_id: str, say: Say
+) -> Delivery:
+    """Read the strategy, check that it can be used, write the delivery down, make the rehearsal; the leader's first wave.
+
+    Raises:
+        StrategyError: something mandatory is not filled in, contradicts itself, or cannot be read.
+        BusyError: the team works on another delivery.
+    """
+    found = team.load(settings.project, name)
+    path = strategy or found.strategy
+    seen = look(_inside(settings, path))
+    fatal = [finding for finding in check(seen) if finding.fatal]
+    if fatal:
+        told = "; ".join(f"line {one.line}: {one.told}" for one in fatal[:5])
+        raise StrategyError(
+            f"{path} cannot be used as it is ({len(fatal)} findings): {told}; `team strategy check {path}` lists all"
+        )
+    with connect(settings) as connection:
+        before = ledger.newest(connection, found.name)
+        if before is None or before.delivery_id != delivery_id:
+            row = {
+                "delivery_id": delivery_id, "team": found.name, "strategy": path,
+                "strategy_sha256": work.hash_of(_inside(settings, path)), "code_version": checkout.version(settings.project),
+                "started_by": started_by or "somebody", "dag_run_id": dag_run_id,
+            }  # fmt: skip
+            ledger.begin(connection, row)
+    rehearsal.down(settings, say)
+    rehearsal.up(settings, say)
+    place = find(settings, delivery_id)
+    perform(settings, delivery_id, found.leader, found.waves[0].wave)
+    return place.delivery
+
+
+def go_on(settings: Settings, delivery_id: str, dag_run_id: str, say: Say) -> Delivery:
+    """Take up a delivery that was stopped: the database is looked at again, the rehearsal stands, finished work stays.
+
+    Raises:
+        UsageError: it has succeeded, or the database is not as its migrations say.
+    """
+    place = find(settings, delivery_id)
+    if place.delivery.state == "success":
+        raise UsageError(f"{delivery_id} has ended well: there is nothing to go on with")
+    status.validate(settings)
+    with connect(settings) as connection:
+        ledger.reopen(connection, delivery_id, dag_run_id)
+    rehearsal.up(settings, say)
+    return find(settings, delivery_id).delivery
+
+
+def find(settings: Settings, delivery_id: str) -> Place:
+    """Return a delivery with its team and strategy."""
+    with connect(settings) as connection:
+        delivery = ledger.get(connection, delivery_id)
+    found = team.load(settings.project, delivery.team)
+    strategy = read(_inside(settings, delivery.strategy))
+    return Place(settings, found, replace(strategy, path=Path(delivery.strategy)), delivery)
+
+
+def perform(
+    settings: Settings,
+    delivery_id: str,
+    code: str,
+    wave: str,
+    attempt: int = 1,
+    *,
+    only: str | None = None,
+    responsible_only: bool = False,
+) -> dict[str, Any]:
+    """Let a role work in a wave: `only` "take" runs its probes, "make" writes its artifacts, both without it.
+
+    Raises:
+        NotDueError: the wave is not due, or the role has nothing to do in it.
+    """
+    place = find(settings, delivery_id)
+    _require_due(place, wave, attempt)
+    if responsible_only and code not in responsible(gather(place)):
+        raise NotDueError(f"{code} is responsible for nothing that a gate refuses")
+    if not place.team.wave(wave).beside:
+        with connect(settings) as connection:
+            ledger.go_on(connection, delivery_id, wave)
+    mine = place.role(code, wave, attempt)
+    if reason := work.out_of_work(mine.role, place.strategy):
+        work.skip(mine, reason)
+        show(place)
+        raise NotDueError(reason)
+    made: dict[str, str] = {}
+    if only != "make":
+        work.take(mine)
+    if only != "take":
+        made = work.make(mine)
+        sync.commit(mine, made)
+    show(place)
+    return {"role": code, "wave": wave, "attempt": attempt, "artifacts": sorted(made)}
+
+
+def decide(settings: Settings, delivery_id: str, gate: Gate, attempt: int = 1) -> dict[str, Any]:
+    """Let a gate judge; before the loop, whoever it names works again, and it judges again, three times at most.
+
+    Raises:
+        GateError: a rule has failed; the ledger has each with value, target and line.
+        NotDueError: its wave is not due.
+    """
+    place = find(settings, delivery_id)
+    rules = place.team.gates[gate]
+    _require_due(place, rules.wave, attempt)
+    said = _judge(place, gate, attempt)
+    if not place.team.is_looped(rules.wave):
+        for again in range(2, _AGAIN + 1):
+            if worst(said) != "FAIL" or not rules.again or rules.approval:
+                break
+            for code in responsible(gather(place), [one for one in said if one.verdict == "FAIL"]):
+                if work.out_of_work(place.team.roles[code], place.strategy) is None:
+                    work.do(place.role(code, rules.wave, again))
+            said = _judge(place, gate, again)
+    failed = [one for one in said if one.verdict == "FAIL"]
+    if failed and rules.hard_stop:
+        _set_state(place, "failed", f"{gate.value}: {failed[0].value}; rotate what leaked at once")
+    show(place)
+    if failed:
+        told = "; ".join(f"{one.rule}: {one.value}, expected {one.target} ({one.target_source})" for one in failed)
+        raise GateError(f"{gate.value} refuses: {told}")
+    return {
+        "gate": gate.value,
+        "verdict": worst(said),
+        "rules": len(said),
+        "warnings": [f"{v.rule}: {v.value}" for v in said if v.verdict == "WARN"],
+    }
+
+
+def ask(settings: Settings, delivery_id: str, kind: Kind) -> Question | None:
+    """Return what a person has to decide; None where it needs nobody, or was decided already, for exactly this.
+
+    Raises:
+        NotDueError: there is nothing to decide about.
+    """
+    place = find(settings, delivery_id)
+    case = gather(place)
+    _require_asked(place, case, kind)
+    shown = _shown(place, case, kind)
+    given = approval.standing(list(case.approvals), shown)
+    if (given is not None and given.decision == "approve") or (kind == "cost" and _is_free(place)):
+        return None
+    if kind == "unmet":
+        failed = failing(case)
+        title = f"{len(failed)} rules still fail after {_attempts(place.team)} attempts: let them pass unmet?"
+        text = "\n".join(
+            f"- **{v.gate}**, {v.rule}: {v.value}, expected {v.target} ({v.target_source})" for v in failed
+        )
+    else:
+        title = f"Approve the {kind} of {delivery_id}? It stands for {shown.sha256[:12]}…"
+        text = (work.folder(settings) / shown.document).read_text(encoding="utf-8")
+    _set_state(place, "blocked" if kind == "unmet" else "waiting", f"{kind}: {title}")
+    return Question(title, text, shown)
+
+
+def answer(
+    settings: Settings, delivery_id: str, shown: approval.Subject, decision: Decision, *, by: str, why: str
+) -> None:
+    """Write down what a person has answered, and go on; a rejection ends the delivery.
+
+    Raises:
+        UsageError: they may not decide, or what they were shown has changed.
+        GateError: it was rejected.
+    """
+    place = find(settings, delivery_id)
+    case = gather(place)
+    now = _shown(place, case, shown.kind)
+    approval.decide(settings, place.team, place.delivery, shown, now, decision, by=by, why=why)
+    if decision == "reject":
+        _set_state(place, "failed", f"{by} has rejected the {shown.kind}: {why}")
+        raise GateError(f"{by} has rejected the {shown.kind}: {why}")
+    _set_state(place, "running", None)
+    if shown.kind == "unmet":
+        _let_pass(place, failing(case), by=by, why=why)
+
+
+def deploy(settings: Settings, delivery_id: str, say: Say) -> str:
+    """Judge the approval once more, as things are at this moment, and release; return the version.
+
+    Raises:
+        GateError: what was approved has changed, or nobody approved it.
+        TidegateError: the release failed and was rolled back.
+    """
+    place = find(settings, delivery_id)
+    _require_due(place, place.team.gates[Gate.DEPLOYMENT].wave, 1)
+    refused = [v for v in _judge(place, Gate.DEPLOYMENT, 1) if v.verdict == "FAIL"]
+    if refused:
+        raise GateError(f"{Gate.DEPLOYMENT.value} refuses: {'; '.join(v.value for v in refused)}")
+    done = release.release(settings, place.team, place.delivery, say)
+    show(place)
+    return done.version
+
+
+def report(settings: Settings, delivery_id: str) -> dict[str, str]:
+    """Write the reports of a delivery as it stands, and commit them; return the files with their hashes."""
+    place = find(settings, delivery_id)
+    if place.delivery.state in ledger.ENDED:
+        raise NotDueError(f"the delivery has ended: {place.delivery.reason}")
+    written = press.write(settings, delivery_id)
+    sync.commit(place.role(_REPORTER, place.delivery.wave), written.files, ())
+    return written.files
+
+
+def finish(settings: Settings, delivery_id: str) -> str:
+    """Say how the delivery has ended, from what the ledger knows; the rehearsal goes.
+
+    Raises:
+        GateError: it has not come to its release.
+    """
+    place = find(settings, delivery_id)
+    case = gather(place)
+    with connect(settings) as connection:
+        released = [one for one in ledger.releases(connection, delivery_id) if one.state == "released"]
+    if not released:
+        reason = place.delivery.reason or _why_not(case)
+        _set_state(place, "failed", reason)
+        raise GateError(reason)
+    _set_state(place, "success", f"released as {released[0].version}")
+    rehearsal.down(settings, lambda _: None)
+    return released[0].version
+
+
+def gather(place: Place) -> Case:
+    """Return all that gates judge by, as it is at this moment: the ledger, and the team's files."""
+    with connect(place.settings) as connection:
+        identity = place.delivery.delivery_id
+        exhibits, done = ledger.exhibits(connection, identity), ledger.work(connection, identity)
+        said, given = ledger.verdicts(connection, identity), ledger.approvals(connection, identity)
+    root = work.folder(place.settings)
+    named = {path for one in done for path in one.artifacts} | {
+        path for g in place.team.gates.values() for path in g.files
+    }
+    files = {path: sha for path in named if (sha := work.hash_of(root / path))}
+    signed = {
+        path: _SIGNED.search((root / path).read_text(encoding="utf-8")) is not None
+        for path in (rules.signed for rules in place.team.gates.values())
+        if path in files
+    }
+    subjects = {
+        kind: _subject(place, kind)
+        for kind in (rules.approval for rules in place.team.gates.values())
+        if kind and any(a.kind == kind for a in given)
+    }
+    return Case(
+        place.team, place.strategy, tuple(exhibits), tuple(done), tuple(said), tuple(given), files,
+        tuple(found for code in place.team.roles for found in manifest.verify(root, code)), subjects, signed,
+    )  # fmt: skip
+
+
+def failing(case: Case) -> list[Verdict]:
+    """Return the rules that keep the delivery in its loop; that another gate refuses is no rule of its own."""
+    gates = {gate.value: rules for gate, rules in case.team.gates.items() if case.team.is_looped(rules.wave)}
+    echoes = {*gates, *(rules.signed for rules in gates.values())}
+    return [v for v in case.verdicts if v.gate in gates and v.rule not in echoes and v.verdict == "FAIL"]
+
+
+def responsible(case: Case, failed: Sequence[Verdict] | None = None) -> list[str]:
+    """Return the roles that work again on what is refused: whose artifact or probe it is, else whom the gate names."""
+    found: set[str] = set()
+    for verdict in failing(case) if failed is None else failed:
+        named = case.team.gates[Gate(verdict.gate)].again
+        words = set(re.findall(r"[A-Za-z_]+", verdict.rule))
+        whose = {code for code in named if code in words or words & _probes(case.team, code)}
+        found |= whose or set(named)
+    return [code for code in case.team.roles if code in found]
+
+
+def _probes(found: Team, code: str) -> set[str]:
+    return {probe for probes in found.roles[code].evidence.values() for probe in probes}
+
+
+def show(place: Place) -> None:
+    """Write the board and the state of the delivery anew."""
+    now = find(place.settings, place.delivery.delivery_id)
+    status.write(now.settings, now.team, now.delivery)
+
+
+def _judge(place: Place, gate: Gate, attempt: int) -> list[Verdict]:
+    said = judge(gate, gather(place))
+    with connect(place.settings) as connection:
+        ledger.record_verdicts(connection, place.delivery, attempt, said)
+    log.info("gate judged", gate=gate.value, verdict=worst(said), attempt=attempt)
+    return said
+
+
+def _require_due(place: Place, wave: str, attempt: int) -> None:
+    """Raise NotDueError unless all that a wave builds on is there."""
+    if place.delivery.state == "paused":
+        raise BusyError(f"{place.delivery.delivery_id} is paused: `team resume` goes on with it")
+    if place.delivery.state in ledger.ENDED:
+        raise NotDueError(f"the delivery has ended: {place.delivery.reason}")
+    if attempt > 1 and not _has_refused(place, attempt - 1):
+        raise NotDueError("the attempt before was not refused: there is nothing to do again")
+    case = gather(place)
+    waves = [one.wave for one in place.team.waves]
+    for gate, rules in place.team.gates.items():
+        earlier = waves.index(rules.wave) < waves.index(wave)
+        if not earlier or (attempt > 1 and place.team.is_looped(rules.wave)):
+            continue
+        of_it = [one for one in case.verdicts if one.gate == gate.value]
+        if not of_it or any(one.verdict == "FAIL" for one in of_it):
+            raise NotDueError(f"the gate {gate.value} has not let it pass")
+
+
+def _require_asked(place: Place, case: Case, kind: Kind) -> None:
+    if kind == "unmet":
+        if place.delivery.state in ledger.ENDED or not failing(case):
+            raise NotDueError("no gate refuses")
+        return
+    wave = {"cost": place.team.gates[Gate.PLANNING].wave}.get(kind, place.team.gates[Gate.DEPLOYMENT].wave)
+    _require_due(place, wave, 1)
+
+
+def _shown(place: Place, case: Case, kind: Kind) -> approval.Subject:
+    return (
+        approval.of_rules(failing(case)) if kind == "unmet" else approval.subject(place.settings, place.delivery, kind)
+    )
+
+
+def _subject(place: Place, kind: str) -> str:
+    try:
+        return approval.subject(place.settings, place.delivery, kind).sha256  # type: ignore[arg-type]
+    except UsageError:
+        return "gone"
+
+
+def _let_pass(place: Place, failed: Sequence[Verdict], *, by: str, why: str) -> None:
+    """Waive rules, let their gates judge again, and have what is signed signed again."""
+    for one in failed:
+        approval.waive(place.settings, place.team, place.delivery, one, by=by, why=why)
+    attempt = _attempts(place.team) + 1
+    for gate in dict.fromkeys(Gate(one.gate) for one in failed):
+        if not place.team.gates[gate].signed:
+            _judge(place, gate, attempt)
+    for gate, rules in place.team.gates.items():
+        if rules.signed and place.team.is_looped(rules.wave):
+            for code in rules.again:
+                work.make(place.role(code, rules.wave, attempt))
+            _judge(place, gate, attempt)
+
+
+def _has_refused(place: Place, attempt: int) -> bool:
+    """Say whether an attempt came to its end and was not signed."""
+    last = [gate.value for gate, rules in place.team.gates.items() if rules.signed and place.team.is_looped(rules.wave)]
+    with connect(place.settings) as connection:
+        return any(attempt in ledger.refused_in(connection, place.delivery.delivery_id, gate) for gate in last)
+
+
+def _attempts(found: Team) -> int:
+    return found.loop.attempts if found.loop else 1
+
+
+def _is_free(place: Place) -> bool:
+    """Say whether the estimate lies below what needs nobody; at a threshold of nothing, a person is always asked."""
+    allowed = [target.bound.base for target in place.strategy.cost.auto_approve.targets]
+    return bool(allowed) and pm.estimate(place.strategy, place.team).total < min(allowed)
+
+
+def _why_not(case: Case) -> str:
+    failed = [one for one in case.verdicts if one.verdict == "FAIL"]
+    if failed:
+        return "; ".join(f"{one.gate} refuses {one.rule}: {one.value}" for one in failed[:5])
+    broken = [one for one in case.work if one.state == "failed"]
+    return "; ".join(f"{one.role} failed in wave {one.wave}: {one.reason}" for one in broken) or "it was cut short"
+
+
+def _set_state(place: Place, state: ledger.State, reason: str | None) -> None:
+    with connect(place.settings) as connection:
+        ledger.set_state(connection, place.delivery.delivery_id, state, reason)
+    show(place)
+
+
+def _inside(settings: Settings, path: str) -> Path:
+    # An absolute path stays as it is.
+    return settings.project / path
