@@ -68,6 +68,17 @@ def serving(indexes: Sequence[Told], query: Query) -> list[Told]:
     return list(best.values())
 
 
+def reasons(indexes: Sequence[Index], contracts: Sequence[Contract], queries: Sequence[Query]) -> dict[str, str]:
+    """Return why each index is there, by its name: what it says itself, or the important queries that it serves."""
+    known = told(indexes, contracts)
+    found = {}
+    for index in indexes:
+        mine = told([index], ())
+        served = [f"`{query.name}`" for query in queries if any(one in serving(known, query) for one in mine)]
+        found[index.name] = index.reason or (f"For {', '.join(served)}." if served else "")
+    return found
+
+
 def _leading(index: Told, compared: set[str]) -> tuple[int, float]:
     """Return how many of the index's first columns are compared, and what share of it that is."""
     count = next((n for n, column in enumerate(index.columns) if column not in compared), len(index.columns))

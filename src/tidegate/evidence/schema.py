@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tidegate.evidence import indexes
+from tidegate.contracts import load_all
+from tidegate.evidence import index_strategy, indexes, queries
 from tidegate.evidence.probe import Finding, Ground
 from tidegate.stores.postgres import connect
 
@@ -56,10 +57,11 @@ def index_usage(ground: Ground) -> Iterator[Finding]:
             "SELECT (sum(idx_blks_hit) / nullif(sum(idx_blks_hit + idx_blks_read), 0))::float8 AS ratio FROM pg_statio_user_indexes"
         ).fetchone() or {}  # fmt: skip
     known.sort(key=lambda index: -index.scans)
-    lines = [f"{i.scans:>9} {i.size_bytes:>11} {i.table:34} {i.name:44} {i.reason}" for i in known]
+    why = index_strategy.reasons(known, load_all(ground.settings), queries.read(ground.settings.project))
+    lines = [f"{i.scans:>9} {i.size_bytes:>11} {i.table:34} {i.name:44} {why[i.name]}" for i in known]
     lines += [f"foreign key without an index: {told}" for told in missing]
     figures = {
-        "indexes": len(known), "without_reason": sum(not i.reason for i in known), "unused": len(indexes.unused(known)),
+        "indexes": len(known), "without_reason": sum(not reason for reason in why.values()), "unused": len(indexes.unused(known)),
         "foreign_keys_without_index": len(missing), "index_hit_ratio": row["ratio"] and round(row["ratio"], 4),
     }  # fmt: skip
     lines.append(f"of all blocks of indexes that were asked for, in memory: {figures['index_hit_ratio']}")

@@ -74,7 +74,8 @@ def indexes(work: Work) -> str:
         missing = catalog.foreign_keys_without(connection)
         whole = catalog.read_whole(connection)
     asked = queries.read(work.settings.project)
-    told = index_strategy.told(known, load_all(work.settings))
+    contracts = load_all(work.settings)
+    told, why = index_strategy.told(known, contracts), index_strategy.reasons(known, contracts, asked)
     used = max(known, key=lambda one: one.scans)
     idle = catalog.unused(known)
     plans = {
@@ -97,7 +98,7 @@ def indexes(work: Work) -> str:
         "",
         *table(
             ["table", "index", "scans", "KiB", "why"],
-            [[f"`{i.table}`", f"`{i.name}`", i.scans, f"{i.size_bytes / 1024:,.0f}", i.reason] for i in known],
+            [[f"`{i.table}`", f"`{i.name}`", i.scans, f"{i.size_bytes / 1024:,.0f}", why[i.name]] for i in known],
         ),
         "## Important queries and what serves them",
         "",
