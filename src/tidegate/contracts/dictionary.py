@@ -80,6 +80,11 @@ def page(contract: Contract, lineage: Lineage) -> str:
     )
 
 
+def diagram(contracts: Sequence[Contract], lineage: Lineage) -> str:
+    """Return what follows from what, from the sources to the last model, as Mermaid."""
+    return _graph(dict.fromkeys(edge for c in contracts for edge in _edges(c, lineage, with_models=True)))
+
+
 #: What the two columns are that the platform adds to every table.
 LINEAGE = {
     "_partition": "Partition that the row was delivered for.",

@@ -22,12 +22,21 @@ _KINDS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     (r"chaos|kill", ("pg_failover", "redis_failover"), ("tests/journeys/test_killed_anywhere.py", "tests/availability")),
     (r"data migration", ("migration_full_chain",), ("tests/migrate",)),
     (r"\bmigration", ("migration_each", "migration_full_chain", "staging_migration"), ("tests/migrate",)),
-    (r"quer|performance", ("explain", "pgbench"), ("tests/evidence/test_queries.py", "benchmarks")),
+    (r"\bdbt\b", ("dbt_results",), ("tests/models",)),
+    (r"\bdags?\b", ("dag_validation",), ("tests/dags",)),
+    (r"idempoten", ("success_rate",), ("tests/journeys/test_killed_anywhere.py", "tests/ingest/test_replay.py")),
+    (r"evolution", ("contracts",), ("tests/contracts",)),
     (r"integration", ("app_health", "schema_apply"), ("tests/journeys", "tests/publish", "tests/ingest")),
+    (r"pipeline", ("pipeline_sla",), ("tests/journeys",)),
+    (r"\btype", ("lint",), ("pyproject.toml",)),
+    (r"quality|data validation", ("expectations",), ("tests/gates",)),
     (r"schema|pgtap", ("pgtap", "ddl_syntax", "constraint_audit"), ("tests/sql",)),
     (r"backup|restore", ("backup_restore",), ("tests/backup",)),
-    (r"pool", ("pool_stress", "pool_drain"), ("tests/availability/test_pool.py",)),
+    (r"pool|\bload", ("pool_stress", "pool_drain"), ("tests/availability/test_pool.py",)),
+    (r"quer|performance", ("explain", "pgbench"), ("tests/evidence/test_queries.py", "benchmarks")),
     (r"security", ("rls_verification", "auth_audit", "pii_encryption"), ("tests/access", "tests/audit")),
+    (r"property", (), ("tests/delivery/test_quantity.py",)),
+    (r"unit", ("coverage",), ("tests",)),
 )  # fmt: skip
 #: The figure that says most of a probe.
 _TELLING = {
@@ -35,6 +44,8 @@ _TELLING = {
     "explain": "p95_ms", "pgbench": "tps", "app_health": "failed", "schema_apply": "statements", "pgtap": "failed",
     "ddl_syntax": "failed", "constraint_audit": "without_key", "backup_restore": "tables_that_differ",
     "pool_stress": "saturated_failed", "pool_drain": "failed", "pg_failover": "lost", "redis_failover": "lost",
+    "dbt_results": "failed", "dag_validation": "errors", "success_rate": "left_behind", "contracts": "findings", "lint": "errors",
+    "pipeline_sla": "longest_seconds", "expectations": "failed", "coverage": "percent",
     "rls_verification": "foreign_rows_seen", "auth_audit": "findings", "pii_encryption": "findings",
 }  # fmt: skip
 
@@ -221,6 +232,67 @@ def failover_tests(work: Work) -> str:
             Asked("what would have been lost", "backup_restore", "rpo_seconds", "s"),
             Asked("tables compared", "backup_restore", "tables"), Asked("that differ", "backup_restore", "tables_that_differ"),
         ]),
+    ])  # fmt: skip
+
+
+def pytest_results(work: Work) -> str:
+    """Return how much of the code the last whole run of the tests went through, and where tests stand."""
+    folder = work.settings.project / "tests"
+    counted: dict[str, tuple[int, int]] = {}
+    for path in sorted(folder.rglob("test_*.py")):
+        place = path.relative_to(folder).parts[0]
+        files, tests = counted.get(place, (0, 0))
+        counted[place] = (
+            files + 1,
+            tests + len(re.findall(r"^(?:async )?def test_", path.read_text(encoding="utf-8"), re.M)),
+        )
+    return "\n".join([
+        *head(work, "What the tests went through"),
+        f"{sum(tests for _, tests in counted.values())} tests in {sum(files for files, _ in counted.values())} files.",
+        "",
+        *figures(work, [
+            Asked("covered", "coverage", "percent", "%"), Asked("of critical paths", "coverage", "critical_percent", "%"),
+            Asked("lines", "coverage", "lines"), Asked("measured at commit", "coverage", "commit"), Asked("hours ago", "coverage", "age_hours"),
+        ]),
+        "## Where they stand",
+        "",
+        *table(["tests", "files", "tests written"], [[file(work, f"tests/{place}"), *found] for place, found in counted.items()]),
+    ])  # fmt: skip
+
+
+#: Teams call it by either name.
+coverage_report = pytest_results
+
+
+def security_scans(work: Work) -> str:
+    """Return what was found when packages, commits, logins and copies were looked through."""
+    return "\n".join([
+        *head(work, "What scans have found"),
+        f"Versions and hashes of every package stand in {file(work, 'requirements.txt')}, which is what was looked up.",
+        "",
+        *figures(work, [
+            Asked("packages", "pip_audit", "packages"), Asked("known vulnerabilities in them", "pip_audit", "vulnerabilities"),
+            Asked("secrets in what is staged", "gitleaks", "leaks"), Asked("secrets in any commit", "gitleaks_full", "leaks"),
+            Asked("values of persons left in a masked copy", "masking", "found"),
+            Asked("findings about logins and rules", "auth_audit", "findings"),
+            Asked("plain values in confidential columns", "pii_encryption", "findings"),
+            Asked("rows of other tenants seen", "rls_verification", "foreign_rows_seen"),
+        ]),
+    ])  # fmt: skip
+
+
+def load_test(work: Work) -> str:
+    """Return how much pipelines and the pool bore; of an API, once it is served."""
+    return "\n".join([
+        *head(work, "Under load"),
+        "Deliveries, as the ledger timed them, and PgBouncer in front of a rehearsal under pgbench:",
+        "",
+        *figures(work, [
+            Asked("rows a second, from landing to readers", "pipeline_sla", "rows_per_second"),
+            Asked("transactions a second through the pool", "pool_stress", "normal_tps"),
+            Asked("with 200 clients", "pool_stress", "saturated_tps"), Asked("of these, failed", "pool_stress", "saturated_failed"),
+        ]),
+        *table(["demand", "why it has no figure"], [[one.text, one.judge.missing] for one in judged(work.strategy) if one.judge.gate is Gate.LOAD and one.judge.missing]),
     ])  # fmt: skip
 
 
