@@ -38,7 +38,7 @@ MONTH = "2013-01"
 #: Of what the project consists, as far as artifacts tell of it or link to it.
 PARTS = (
     "dags", "docs", "expectations", "macros", "migrations", "models", "queries", "schemas", "src", "strategies", "teams", "tests",
-    "transforms", "dbt_project.yml", "profiles.yml",
+    "transforms", "benchmarks", "dbt_project.yml", "profiles.yml", "pyproject.toml", "requirements.txt",
 )  # fmt: skip
 HERE = (
     "version", "extensions", "index_usage", "config_diff", "redis", "erd", "data_dictionary", "documents", "normalization",
@@ -106,7 +106,7 @@ class Delivered:
     made: dict[str, str] = field(default_factory=dict)
 
     def work(self, code: str, wave: str) -> Work:
-        strategy = strategy_of(self.settings.project / "strategies" / "database.md")
+        strategy = strategy_of(self.settings.project / self.team.strategy)
         return Work(self.settings, self.team, strategy, self.delivery, self.team.roles[code], wave, seconds=1)
 
     def make(self, code: str) -> None:
