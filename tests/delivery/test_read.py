@@ -123,6 +123,18 @@ def test_our_own_strategy_is_complete_and_has_the_targets_of_the_given_one() -> 
     assert [field.name for field in every_field(seen.strategy) if field.blank] == []
 
 
+@pytest.mark.parametrize(
+    ("ours", "given"), [("data.md", "data-engineering-strategy.md"), ("python.md", "python-data-strategy.md")]
+)
+def test_our_other_strategies_are_complete_and_have_the_targets_of_the_given_ones(ours: str, given: str) -> None:
+    seen = look(ROOT / "strategies" / ours)
+    assert [finding for finding in check(seen) if finding.fatal] == []
+    assert [field.name for field in every_field(seen.strategy) if field.blank] == []
+    bounds = [str(t.bound) for one in seen.strategy.requirements for t in one.targets]
+    asked = [str(t.bound) for one in read(original(given)).requirements for t in one.targets]
+    assert [bound for bound in asked if bound not in bounds] == []
+
+
 def test_our_own_strategy_says_nothing_in_the_words_of_the_given_one() -> None:
     given = set(original("database-strategy.md").read_text().splitlines())
     # The heads of tables are the form's, and a line of numbers says the same in any words.
