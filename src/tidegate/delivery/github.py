@@ -45,10 +45,10 @@ _PROOF = {"evidence:verified": "00c853", "evidence:missing": "ff1744"}
 #: `number LIST TITLE [STATE]` finds what is there already, so that nothing is made twice.
 _FUNCTIONS = (
     "set -eu",
-    'number() { printf \'%s\\n\' "$1" | awk -F "\\t" -v title="$2" -v state="${3-}" '
-    "'$3 == title && (state == \"\" || $2 == state) {print $1; exit}'; }",
+    'number() { printf \'%s\\n\' "$1" | TITLE="$2" STATE="${3-}" awk -F "\\t" '
+    '\'$3 == ENVIRON["TITLE"] && (ENVIRON["STATE"] == "" || $2 == ENVIRON["STATE"]) {print $1; exit}\'; }',
 )
-_LIST = "--jq '.[] | [.number, (.state | ascii_downcase), .title] | @tsv'"
+_LIST = "--jq '.[] | \"\\(.number)\\t\\(.state | ascii_downcase)\\t\\(.title)\"'"
 _MILESTONES = f"MILESTONES=$(gh api --paginate 'repos/{{owner}}/{{repo}}/milestones?state=all&per_page=100' {_LIST})"
 _ISSUES = f"ISSUES=$(gh issue list --state all --limit 1000 --json number,state,title {_LIST})"
 
