@@ -13,7 +13,7 @@ bin := .venv/bin
 compile := $(bin)/uv pip compile -q --universal --generate-hashes --python-version 3.12 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-.PHONY: help run test stop lint bench docs clean setup hooks schema lock
+.PHONY: help run team test stop lint bench docs clean setup hooks schema lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,12 @@ help: ## list the targets
 run: ## set up, start the stack, run the year through Airflow, leave the stack up
 	@bin/bootstrap run
 	@$(bin)/tidegate run
+
+team: ## set up as `run` does, and take strategies/database.md through the database team's waves to a release
+	@bin/bootstrap test
+	@$(bin)/tidegate up --with redis
+	@$(bin)/tidegate run
+	@PATH="$(CURDIR)/$(bin):$$PATH" team run --team databaseEng --strategy strategies/database.md
 
 test: export COVERED_COMMIT = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null)
 test: ## set up and run every test, against real servers, with coverage
