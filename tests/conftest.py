@@ -5,9 +5,6 @@ The server is the one that `tidegate up` starts, by the same code, but without w
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import os
 import shutil
 import tempfile
@@ -18,13 +15,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 from tests.whole import whole
 from xdist.scheduler import LoadScopeScheduling
 
 from tidegate.migrate import door
 from tidegate.sealing.keys import Keyring, generate
 from tidegate.settings import Settings, get_settings, load_settings
-from tidegate.stack import port
+from tidegate.stack import port, scram
 from tidegate.stack.postgres import SUPERUSER, PostgresServer
 from tidegate.stack.postgres_databases import ensure_database, ensure_role, ensure_roles
 
@@ -121,23 +119,16 @@ def postgres(reachable_folder: Path) -> Iterator[PostgresServer]:
     try:
         with psycopg.connect(server.dsn(), autocommit=True) as connection:
             ensure_role(connection, OWNER, PASSWORD)
+            # Stretched once instead of 4096 times: 3 ms less of CPU for each connection.
             for role, password in ((OWNER, PASSWORD), (SUPERUSER, server.password)):
-                connection.execute(f"ALTER ROLE {role} PASSWORD '{_verifier(password)}'")  # type: ignore[call-overload]
+                kept = sql.Literal(scram.verifier(password, iterations=1))
+                connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), kept))
             ensure_roles(connection, CHECKOUT, OWNER)
             ensure_database(connection, TEMPLATE, OWNER)
         door.upgrade(server.dsn(TEMPLATE, OWNER, PASSWORD), CHECKOUT)
         yield server
     finally:
         server.stop()
-
-
-def _verifier(password: str) -> str:
-    """What PostgreSQL keeps of a password, stretched once instead of 4096 times: 3 ms less for each connection."""
-    salt = os.urandom(16)
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 1)
-    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    kept = (base64.b64encode(part).decode() for part in (salt, stored, hmac.digest(salted, b"Server Key", "sha256")))
-    return "SCRAM-SHA-256$1:{}${}:{}".format(*kept)
 
 
 @pytest.fixture
