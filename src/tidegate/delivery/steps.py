@@ -18,7 +18,7 @@ from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import Case, judge
 from tidegate.delivery.ledger import Decision, Delivery, Kind
 from tidegate.delivery.report import press
-from tidegate.delivery.roles import pm
+from tidegate.delivery.roles import pm, qa
 from tidegate.delivery.strategy import read
 from tidegate.delivery.strategy.check import check
 from tidegate.delivery.strategy.model import Strategy
@@ -38,7 +38,6 @@ log = structlog.get_logger(__name__)
 _AGAIN = 3
 #: Whose reports they are.
 _REPORTER = "PM"
-_SIGNED = re.compile(r"^status: PASS$", re.M | re.I)
 
 
 class NotDueError(TerminalError):
@@ -311,7 +310,7 @@ def gather(place: Place) -> Case:
     }
     files = {path: sha for path in named if (sha := work.hash_of(root / path))}
     signed = {
-        path: _SIGNED.search((root / path).read_text(encoding="utf-8")) is not None
+        path: qa.signed((root / path).read_text(encoding="utf-8"))
         for path in (rules.signed for rules in place.team.gates.values())
         if path in files
     }
