@@ -46,7 +46,8 @@ SHARED = ("models", "transforms", "availability", "backup")
 FIRST = (
     "journeys/test_year.py", "journeys/test_killed_anywhere.py", "evidence/test_probes.py", "models", "availability",
     "backup", "transforms", "stack/test_postgres_recovery.py", "access/test_canary.py", "rehearsal/test_rehearsal.py",
-    "publish/test_partitions.py", "migrate/test_locks.py", "stack/test_roles.py",
+    "publish/test_partitions.py", "publish/test_batches.py", "publish/test_marts_of_flights.py", "migrate/test_locks.py",
+    "stack/test_roles.py",
 )  # fmt: skip
 
 
