@@ -142,10 +142,14 @@ def _ceiling(rows: Sequence[Row]) -> float:
 
 
 def _svg(chart: Any, title: str, description: str) -> str:
-    """Render a chart as a named image that fits its column; without namespaces, as it stands inside HTML."""
+    """Render a chart as a named image that fits its column."""
     import vl_convert
 
-    drawn = vl_convert.vegalite_to_svg({**chart.to_dict(), "config": _CONFIG})
+    return standalone(vl_convert.vegalite_to_svg({**chart.to_dict(), "config": _CONFIG}), title, description)
+
+
+def standalone(drawn: str, title: str, description: str) -> str:
+    """Return a drawing as it stands inside HTML: without namespaces, with a name and a description."""
     root = ET.fromstring(drawn)  # noqa: S314 - what the renderer next to us has just written
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
