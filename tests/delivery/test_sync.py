@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
 import shutil
@@ -16,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.conftest import CHECKOUT
 from tests.delivery.repository import Repository
 
 from tidegate.delivery import manifest, sync, worktree
@@ -100,6 +103,20 @@ def test_a_secret_stops_hard_and_leaves_no_trace_in_the_repository(repository: R
     path.write_text("# DDL\n")
     assert commit(repository) is not None
     assert not any(secret in file.read_text() for file in repository.home.rglob("*.md"))
+
+
+def test_the_hash_of_a_file_is_no_secret_whatever_the_file_is_called(repository: Repository) -> None:
+    digest = hashlib.sha256(b"a guide").hexdigest()
+    told = json.dumps({"marketing/DATA_ACCESS_GUIDE.md": digest}, indent=1)
+    name = repository.artifact("reports/ledger_001.json", told)
+    with pytest.raises(LeakError, match="generic-api-key"):
+        sync.commit(repository.work("PM", "5"), [name], [])
+    shutil.copy(CHECKOUT / ".gitleaks.toml", repository.root)
+    assert sync.commit(repository.work("PM", "5"), [name], []) is not None
+    repository.artifact("reports/ledger_001.json", told.replace(digest, digest[:40] + "x"))
+    with pytest.raises(LeakError, match="generic-api-key"):
+        sync.commit(repository.work("PM", "5"), [name], [])
+    (repository.root / ".gitleaks.toml").unlink()
 
 
 def test_roles_that_finish_together_take_turns(repository: Repository) -> None:

@@ -63,7 +63,7 @@ def commit(
             (tree.path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(settings.project / name, tree.path / name)
         made = None
-        if _are_new(tree, names):
+        if _are_new(settings, tree, names):
             tree.git("add", "--force", "--", *names)
             who, message = worktree.identity(work.role.code), _message(work, paths, proofs, kind, issue)
             tree.git(*who, "commit", "--quiet", "--cleanup=whitespace", "--file=-", said=message)
@@ -101,7 +101,7 @@ def _keep_up(tree: Tree, code_version: str) -> None:
         tree.git("merge", "--quiet", "--ff-only", code_version)
 
 
-def _are_new(tree: Tree, names: list[str]) -> bool:
+def _are_new(settings: Settings, tree: Tree, names: list[str]) -> bool:
     """Return whether the files differ from what is committed, the log then among them; raises LeakError as `commit` does.
 
     They are staged in an index and a store of objects that are thrown away: a secret leaves no trace in the repository.
@@ -120,7 +120,10 @@ def _are_new(tree: Tree, names: list[str]) -> bool:
         commit_log.write(tree.path, tree.path)
         names.append(commit_log.PLACE)
         tree.git("add", "--force", "--", commit_log.PLACE, environment=environment)
-        ran, found = static.leaks(tree.path, "--staged", environment=environment)
+        # What is no secret, the checkout says, and not a branch that programs write to.
+        allowed = settings.project / ".gitleaks.toml"
+        options = ["--staged", *([f"--config={allowed}"] if allowed.exists() else [])]
+        ran, found = static.leaks(tree.path, *options, environment=environment)
     if found:
         told = "; ".join(f"{leak['RuleID']} in {leak['File']}:{leak['StartLine']}" for leak in found)
         raise LeakError(
