@@ -20,6 +20,7 @@ from tidegate.evidence import (
     normalization,
     performance,
     pipelines,
+    privacy,
     release,
     replication,
     schema,
@@ -110,6 +111,7 @@ ALL: tuple[Probe, ...] = (
     _probe("audit_log_check", "rehearsal", security.audit_log_check, "tests/security/audit_log_check.log"),
     _probe("auth_audit", "warehouse", security.auth_audit, "tests/security/auth_audit.log"),
     _probe("pii_encryption", "warehouse", security.pii_encryption, "tests/security/pii_encryption.log"),
+    _probe("erasure", "rehearsal", privacy.erasure, "tests/security/erasure.log"),
     _probe("gitleaks_full", "checkout", static.gitleaks_history, "tests/security/gitleaks_full.log"),
     _probe("pip_audit", "checkout", dependencies.vulnerabilities, "tests/security/pip_audit.log"),
     # Phase 8: release.

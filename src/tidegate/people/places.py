@@ -94,7 +94,10 @@ def matching(group: Any, opening: dict[str, Seal], person: Person) -> list[int]:
     for n, name in enumerate(person.columns):
         if name in opening:
             values[n] = [None if v is None else v.decode() for v in opening[name].open(values[n])]
-    rows = (dict(zip(person.columns, row, strict=True)) for row in zip(*values, strict=True))
+    # By number: of no columns there would be no rows to go through.
+    rows = (
+        {name: of[number] for name, of in zip(person.columns, values, strict=True)} for number in range(group.num_rows)
+    )
     return [number for number, row in enumerate(rows) if person.is_in(row)]
 
 
