@@ -133,8 +133,8 @@ def measured(slower: float = 1.0) -> dict[str, Figures]:
 
 
 @cache
-def _strategy() -> Strategy:
-    return strategy_of(ROOT / "strategies" / "database.md")
+def _strategy(project: Path) -> Strategy:
+    return strategy_of(project / "strategies" / "database.md")
 
 
 @dataclass
@@ -208,7 +208,7 @@ class Delivered:
             for path in role.artifacts.get(number, ())
         }
         if failed is None:
-            strategy = _strategy()
+            strategy = _strategy(self.settings.project)
             manifest.write(Work(self.settings, self.team, strategy, self.delivery, role, number, attempt), made)
         with connect(self.settings) as connection:
             ledger.work_ends(
@@ -245,7 +245,7 @@ class Delivered:
                     "verdicts": ledger.verdicts(connection, self.delivery_id), "approvals": ledger.approvals(connection, self.delivery_id),
                 }  # fmt: skip
                 case = Case(
-                    self.team, _strategy(),
+                    self.team, _strategy(self.settings.project),
                     **{name: tuple(rows) for name, rows in parts.items()},  # type: ignore[arg-type]
                     files={str(p.relative_to(self.root)): hash_of(p) or "" for p in self.root.rglob("*") if p.is_file()},
                     manifests=tuple(one for code in self.team.roles for one in manifest.verify(self.root, code)),

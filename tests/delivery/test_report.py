@@ -319,6 +319,8 @@ def test_no_secret_is_printed_and_no_text_becomes_markup(printed: Printed) -> No
     }
     for form, text in printed_texts.items():
         assert PASSWORD not in text, form
+        if form != "json":
+            assert str(printed.one.settings.project) not in text, form
         assert "cannot reach" in flat(text), form
     assert HOSTILE not in printed_texts["html"]
     assert "&lt;script&gt;alert(1)" in printed_texts["html"]

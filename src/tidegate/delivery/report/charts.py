@@ -25,9 +25,10 @@ class Theme:
     line: str
     series: tuple[str, ...]
     target: str
+    ground: str = "transparent"
 
 
-PAPER = Theme("#14212b", "#566472", "#dce3e8", ("#0b6fa4", "#e08a1e", "#1b7f5c", "#7a4fa3"), "#a1212a")
+PAPER = Theme("#14212b", "#566472", "#dce3e8", ("#0b6fa4", "#e08a1e", "#1b7f5c", "#7a4fa3"), "#a1212a", "#ffffff")
 PAGE = Theme(
     "var(--ink)", "var(--muted)", "var(--line)", tuple(f"var(--series{n})" for n in (1, 2, 3, 4)), "var(--fail)"
 )
@@ -73,7 +74,7 @@ def _config(theme: Theme) -> Row:
     }  # fmt: skip
     legend = {"labelColor": theme.ink, "labelFontSize": 12, "symbolSize": 90, "orient": "top", "title": None}
     return {
-        "background": "transparent", "aria": False, "font": _FONT, "view": {"stroke": None}, "axis": axis, "legend": legend,
+        "background": theme.ground, "aria": False, "font": _FONT, "view": {"stroke": None}, "axis": axis, "legend": legend,
         "padding": {"left": 4, "top": 5, "right": 28, "bottom": 5},
     }  # fmt: skip
 

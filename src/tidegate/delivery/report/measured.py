@@ -256,10 +256,9 @@ def replication(facts: Facts) -> Section:
     if lag:
         told.append(f"the replica was {shown(lag[0])} s behind at most")
     if failover:
-        lost = number(failover[1].figures["lost"])
-        told.append(
-            f"after kill -9 writes stood still for {shown(failover[0])} s and {shown(lost) if lost else 'no'} rows were lost"
-        )
+        told.append(f"after kill -9 writes stood still for {shown(failover[0])} s")
+    if lost := facts.worst("pg_failover", "lost"):
+        told.append(f"{shown(lost[0]) if lost[0] else 'no'} acknowledged rows were lost")
     sentence = _capital("; ".join(told)) or "Neither lag nor failover has been measured for this delivery"
     return Section(
         7, "Replication Health", sentence, figures, (*charts, *trend[0]), _there(table), (*absent, *trend[1])
@@ -347,7 +346,8 @@ def ci(facts: Facts) -> Section:
         tuple(cells([one.rule, one.value, one.target, one.verdict], facts.source, one.verdict) for one in judged),
     )
     where = "nothing here asks GitHub" if facts.remote else "the checkout has no remote repository"
-    absent = (*absent, Absent("Runs of GitHub Actions", f"{where}; the same workflows are run on this machine by act"))
+    here = "; what act ran of the same workflows on this machine is told here" if facts.taken("act") else ""
+    absent = (*absent, Absent("Runs of GitHub Actions", where + here))
     bad = [one for one in checks if one.figures.get("exit_status")]
     if not checks:
         sentence = "No check of CI has run on this machine for this delivery"

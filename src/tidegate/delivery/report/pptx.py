@@ -29,6 +29,8 @@ _BOTTOM = _HIGH - 40
 _PLAIN_TABLE = "{2D5ABB26-0587-4C30-8999-92F81FD0307C}"
 #: How many tables of a section are worth a slide; the others are on paper.
 _TABLES = 3
+#: What a chart or a table needs at least; where there is less, it has a slide of its own.
+_ROOM = 170
 #: Of letters: in tables, and behind a figure.
 _SIZE, _SMALL = 11.0, 10.5
 #: A line of text is this much higher than its letters.
@@ -135,8 +137,12 @@ class _Deck:
         top = self.figures(slide, section.figures, self.top)
         listed, drawn = list(section.tables[:_TABLES]), list(section.charts)
         floor = _BOTTOM - self.absent(slide, section.absent, top, alone=not drawn and not listed)
-        if not drawn and floor - top < 140 and listed:
-            slide, top, floor = self.slide(f"{name} · {listed[0].title}", section.sentence), self.top, _BOTTOM
+        if (drawn or listed) and floor - top < _ROOM:
+            slide, top, floor = (
+                self.slide(f"{name} · {(drawn or listed)[0].title}", section.sentence),
+                self.top,
+                _BOTTOM,
+            )
         while drawn or listed:
             if drawn and listed and self.fits(listed[0], floor - top):
                 wide = max(sum(_asked(listed[0], _SIZE)), _wide(listed[0].title, 13, bold=True) + 12)
@@ -278,11 +284,11 @@ class _Deck:
 
         start, top, room, high = where
         columns = self.columns(table, room)
-        heights: list[float] = []
-        for one in self.heights(table, columns):
-            if sum(heights) + one > high - 24 - 18:
-                break
-            heights.append(one)
+        heights = self.heights(table, columns)
+        if sum(heights) > high - 24:
+            # The sentence that says how many more there are needs room, too.
+            while sum(heights) > high - 24 - 18:
+                heights.pop()
         size = (Pt(start), Pt(top), Pt(sum(columns)), Pt(24 + sum(heights)))
         made = slide.shapes.add_table(len(heights) + 1, len(columns), *size).table
         made._tbl.tblPr.find(f"{{{_A}}}tableStyleId").text = _PLAIN_TABLE
