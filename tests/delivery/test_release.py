@@ -19,11 +19,13 @@ from tests.conftest import CHECKOUT, KEYS, OWNER, PASSWORD, TEMPLATE
 from tests.delivery.repository import Repository
 from tests.shop import MARCH, Shop
 
-from tidegate.delivery import ledger, release, version
+from tidegate.delivery import health, ledger, release, version
 from tidegate.delivery.ledger import Delivery, Release
 from tidegate.errors import HeldError, UsageError
 from tidegate.gates import ledger as gates
-from tidegate.migrate import steps
+from tidegate.gates.verdict import Verdict
+from tidegate.migrate import door, steps
+from tidegate.publish import marts, schemas
 from tidegate.settings import Settings, load_settings
 from tidegate.stack import dump
 from tidegate.stack.postgres import PostgresServer
@@ -278,7 +280,7 @@ def _killed(house: House, delivery: Delivery, patch: pytest.MonkeyPatch, before:
         if step == before:
             die()
 
-    record, undo, down = gates.record_step, release.marts.undo, release.door.downgrade
+    record, undo, down = gates.record_step, marts.undo, door.downgrade
 
     def recorded(connection: Any, subject: str, step: str, *rest: Any, **more: Any) -> None:
         if subject.startswith("release ") and step == after:
@@ -296,8 +298,8 @@ def _killed(house: House, delivery: Delivery, patch: pytest.MonkeyPatch, before:
 
     with patch.context() as inside:
         inside.setattr(gates, "record_step", recorded)
-        inside.setattr(release.marts, "undo", then_die("undo", undo))
-        inside.setattr(release.door, "downgrade", then_die("down", down))
+        inside.setattr(marts, "undo", then_die("undo", undo))
+        inside.setattr(door, "downgrade", then_die("down", down))
         child = os.fork()
         if child == 0:
             try:
@@ -306,6 +308,43 @@ def _killed(house: House, delivery: Delivery, patch: pytest.MonkeyPatch, before:
                 os._exit(0)
         _, status = os.waitpid(child, 0)
     return status == signal.SIGKILL
+
+
+def test_the_health_check_sees_what_is_wrong(house: House) -> None:
+    with connect(house.settings) as connection:
+        (first,) = ledger.releases(connection)
+        (batch,) = gates.batches(connection, state="published")
+        build = schemas.comment_on(connection, marts.CURRENT)
+
+    def wrong() -> list[str]:
+        return [look.told for look in health.check(house.settings, first) if not look.ok]
+
+    # What the house has in its project already is a query about what the next migration brings.
+    (missing,) = wrong()
+    assert missing.startswith("notes: ")
+    (house.repository.root / "queries/notes.sql").unlink()
+    assert wrong() == []
+    failing = Verdict("contract", "keys are keys", "FAIL", "2", "0", "here", "1")
+    sabotage = {
+        f"COMMENT ON SCHEMA {marts.CURRENT} IS 'another'": [f"readers see the marts another, the ledger says {build}"],
+        "UPDATE ops.migration SET version_num = '0018'": [
+            f"the schema is at migration 0018, expected {first.to_revision}"
+        ],
+        f'ALTER TABLE raw.orders DETACH PARTITION raw."{batch.table}"': [],
+        f'ALTER TABLE raw."{batch.table}" SET SCHEMA staging': ["orders 2024-03 is published, and has no table in raw"],
+    }
+    told: list[str] = []
+    for statement, expected in sabotage.items():
+        with connect(house.settings) as connection:
+            connection.execute(statement)
+        told += expected
+        assert sorted(wrong()) == sorted(told)
+    with connect(house.settings) as connection:
+        gates.record_verdicts(connection, batch.batch_id, "orders", "2024-03", [failing])
+    assert "orders 2024-03 is published against its gate: keys are keys" in wrong()
+    with connect(house.settings) as connection:
+        gates.record_decision(connection, batch.batch_id, "release", "Ada", "both are right")
+    assert sorted(wrong()) == sorted(told)
 
 
 def test_two_releases_at_once_are_one_too_many(house: House) -> None:
