@@ -14,9 +14,13 @@ from tests.redis_servers import shared_redis as shared_redis
 from tests.redis_servers import store as store
 
 from tidegate.errors import BusyError, FencedError
+from tidegate.evidence import cache
 from tidegate.evidence import redis as evidence
+from tidegate.evidence.probe import Ground
 from tidegate.gates.claim import claim
 from tidegate.settings import Settings
+from tidegate.stack import port
+from tidegate.stack import redis as embedded
 from tidegate.stack.redis_sentinel import Watched
 from tidegate.stack.redis_server import RedisServer
 from tidegate.stores import lease
@@ -124,3 +128,25 @@ def test_after_a_failover_clients_go_on_and_a_lease_is_held_still_or_its_holder_
                 mine.check(late)
         with pytest.raises(psycopg.OperationalError):
             mine.connection.execute("SELECT 1")
+
+
+def test_a_stack_without_redis_is_asked_what_it_would_have() -> None:
+    found = {one.file: one for one in cache.state(Ground(Settings(redis_url=None)))}
+    assert found["redis/config.log"].figures["appendonly"] == "yes"
+    assert found["redis/hit_rate.log"].figures["hit_rate"] is None
+    assert all("runs without Redis" in one.text for one in found.values())
+
+
+def test_the_stacks_own_redis_is_asked_by_its_keeper(reachable_folder: Path) -> None:
+    settings = Settings(home=reachable_folder / "home")
+    server = embedded.server_of(settings)
+    server.log.parent.mkdir(parents=True)
+    server.port = port.choose(24000, server.directory, set())
+    server.start()
+    try:
+        settings = settings.model_copy(update={"redis_url": SecretStr(server.url())})
+        found = {one.file: one for one in cache.state(Ground(settings))}
+    finally:
+        server.stop()
+    assert set(found) == {f"redis/{name}.log" for name in ("info", "config", "memory_info", "hit_rate", "bigkeys")}
+    assert not any("runs without Redis" in one.text for one in found.values())

@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tidegate.evidence import redis
-from tidegate.evidence.probe import CannotRunError, Finding, Ground
+from tidegate.evidence.probe import Finding, Ground
 from tidegate.evidence.redis import Reading
+from tidegate.stack import redis as embedded
+from tidegate.stack.redis_server import KEEPER
 from tidegate.stores.redis import Store
 
 
 def state(ground: Ground) -> Iterator[Finding]:
-    """Ask the platform's Redis what it keeps, how it is set, in how much memory, and how often it knew the answer."""
+    """Ask the platform's Redis what it keeps, how it is set, in how much memory, and how often it knew the answer.
+
+    A stack that runs without one is asked what it would have: a server that is started as its own would be, and is empty.
+    """
     url = ground.settings.redis_url
     if url is None:
-        raise CannotRunError(
-            "this stack has no Redis: `tidegate up --with redis` starts one, TIDEGATE_REDIS_URL names one"
-        )
-    with Store(url.get_secret_value()) as store:
-        yield _finding("redis/info.log", redis.info(store))
-        yield _finding("redis/config.log", redis.config(store))
-        yield _finding("redis/memory_info.log", redis.memory(store))
-        yield _finding("redis/hit_rate.log", redis.hit_rate(store))
-        yield _finding("redis/bigkeys.log", redis.big_keys(store))
+        with _folder() as folder, redis.scratch(folder) as server:
+            told = "this stack runs without Redis: a server was started as its own would be\n"
+            yield from _asked(server.url(KEEPER), told)
+        return
+    mine = embedded.server_of(ground.settings)
+    # The platform's own user may only do what the platform does; of a Redis of somebody else's, it is all there is.
+    yield from _asked(
+        mine.url(KEEPER) if mine.running() and str(mine.port) in url.get_secret_value() else url.get_secret_value(), ""
+    )
+
+
+def _asked(url: str, told: str) -> Iterator[Finding]:
+    with Store(url) as store:
+        for name, read in _READINGS.items():
+            reading = read(store)
+            yield Finding(f"redis/{name}.log", told + reading.text, reading.figures, reading.command)
+
+
+#: Of what the platform's Redis is asked, by the file that it is written to.
+_READINGS: dict[str, Callable[[Store], Reading]] = {
+    "info": redis.info, "config": redis.config, "memory_info": redis.memory, "hit_rate": redis.hit_rate, "bigkeys": redis.big_keys,
+}  # fmt: skip
 
 
 def benchmark(_: Ground) -> Iterator[Finding]:
