@@ -145,20 +145,64 @@ def begin(name: str) -> dict[str, Any]:
 
 
 def work(team: Team, code: str, wave: Wave, attempt: int = 1, *, only: str | None = None, again: bool = False) -> Any:
-    """Return the task of a role in a wave; `again` is for one that works only where it is responsible."""
+    """Return the task of a role in a wave; `again` is for one that works only where it is responsible.
+
+    One that splits its probes is a group: how many hands, each hand's probes, then the artifacts.
+    """
+    role, rule = team.roles[code], _rule(team, wave)
     name = code if only is None else {"take": f"{code}_measures", "make": f"{code}_signs"}[only]
-    rule = _rule(team, wave)
-    made = perform.override(task_id=name, trigger_rule=rule, task_display_name=f"{team.roles[code].name}{_doing(only)}")
-    return made(DELIVERY, code, wave.wave, attempt, only, again)
+    where = {"delivery_id": DELIVERY, "code": code, "wave": wave.wave, "attempt": attempt}
+    if not role.splits or only == "make":
+        made = perform.override(task_id=name, trigger_rule=rule, task_display_name=f"{role.name}{_doing(only)}")
+        return made(**where, only=only, again=again)
+    with TaskGroup(name, tooltip=role.name) as group:
+        hands = split.override(trigger_rule=rule, task_display_name="How many hands?")(**where, again=again)
+        measure = perform.override(
+            task_id="measure", task_display_name=f"{role.name} measures", max_active_tis_per_dagrun=15
+        )
+        taken = measure.partial(**where, only="take", again=again).expand(probes=hands)
+        if only is None:
+            write = perform.override(
+                task_id="write", trigger_rule="none_failed", task_display_name=f"{role.name} writes"
+            )
+            taken >> write(**where, only="make", again=again)
+    return group
 
 
 @task
-def perform(delivery_id: str, code: str, wave: str, attempt: int, only: str | None, again: bool) -> dict[str, Any]:
+def split(delivery_id: str, code: str, wave: str, attempt: int, again: bool) -> list[list[str]]:
+    """Tell which probes each hand runs: one hand has them all, unless a rule of the strategy calls for more."""
+    from tidegate.delivery import steps
+
+    with at_work(dataset="delivery", batch_id=delivery_id) as settings, _skipped():
+        return steps.split(settings, delivery_id, code, wave, attempt, responsible_only=again)
+
+
+@task
+def perform(
+    *,
+    delivery_id: str,
+    code: str,
+    wave: str,
+    attempt: int,
+    only: str | None,
+    again: bool,
+    probes: list[str] | None = None,
+) -> dict[str, Any]:
     """Let a role measure and write; skipped when there is nothing for it to do, with the reason in the log."""
     from tidegate.delivery import steps
 
     with at_work(dataset="delivery", batch_id=delivery_id) as settings, _skipped():
-        return steps.perform(settings, delivery_id, code, wave, attempt, only=only, responsible_only=again)
+        return steps.perform(
+            settings,
+            delivery_id,
+            code,
+            wave,
+            attempt,
+            only=only,
+            probes=probes,
+            responsible_only=again and only != "make",
+        )
 
 
 def _rule(team: Team, wave: Wave) -> str:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from tidegate.delivery import checkout, ledger
@@ -57,8 +59,10 @@ def subject(settings: Settings, delivery: Delivery, kind: Kind) -> Subject:
         parts |= _deployed(settings, delivery)
     if kind == "merge":
         parts["branch"] = checkout.git(settings.project, "rev-parse", "--verify", "--quiet", f"refs/heads/{BRANCH}")
-    if len(parts) == 1:
-        return Subject(kind, document, written)
+    if kind == "cost":
+        # The document's first line tells the sum, which a later estimate is compared with.
+        first = (folder(settings) / document).read_text(encoding="utf-8").partition("\n")[0]
+        return Subject(kind, f"{document} ({first.rpartition(' ')[2]})", written)
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return Subject(kind, document, digest)
 
@@ -133,6 +137,12 @@ def authors(settings: Settings, team: Team) -> set[str]:
     commits = checkout.commits(settings.project, checkout.last_tag(settings.project))
     people = {name for commit in commits for name in (commit.author, commit.email)}
     return {one.casefold() for one in people | {r.name for r in team.roles.values()} | team.roles.keys()}
+
+
+def amount(subject: str) -> Decimal | None:
+    """Return how many dollars an approved estimate came to."""
+    found = re.search(r"\(\$([0-9.]+)\)$", subject)
+    return Decimal(found[1]) if found else None
 
 
 def standing(approvals: list[Approval], shown: Subject) -> Approval | None:

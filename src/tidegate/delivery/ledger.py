@@ -249,6 +249,17 @@ def work(connection: Connection, delivery_id: str) -> list[Done]:
     return [Done(**row) for row in rows]
 
 
+def seconds_by_wave(done: Sequence[Done]) -> dict[str, float]:
+    """Return how long each wave took, from when its first role began until its last one ended."""
+    found = {}
+    for wave in dict.fromkeys(one.wave for one in done):
+        ended = [(one.started_at, one.finished_at) for one in done if one.wave == wave and one.finished_at]
+        if ended:
+            span = max(last for _, last in ended) - min(first for first, _ in ended)
+            found[wave] = round(span.total_seconds(), 1)
+    return found
+
+
 def record_exhibits(
     connection: Connection,
     delivery: Delivery,

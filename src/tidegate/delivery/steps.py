@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from tidegate.delivery import approval, checkout, ledger, manifest, release, status, sync, team, work
+from tidegate.delivery import approval, checkout, ledger, manifest, release, scaling, status, sync, team, work
 from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import Case, judge
 from tidegate.delivery.ledger import Decision, Delivery, Kind
@@ -36,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 #: How often a role works anew on what a gate before the loop has refused.
 _AGAIN = 3
+#: What an estimate may grow by before it is asked about again.
+_TOLERATED = Decimal("1.2")
 #: Whose reports they are.
 _REPORTER = "PM"
 
@@ -142,9 +145,10 @@ def perform(
     attempt: int = 1,
     *,
     only: str | None = None,
+    probes: Sequence[str] | None = None,
     responsible_only: bool = False,
 ) -> dict[str, Any]:
-    """Let a role work in a wave: `only` "take" runs its probes, "make" writes its artifacts, both without it.
+    """Let a role work in a wave: `only` "take" runs its `probes`, "make" writes its artifacts, both without it.
 
     Raises:
         NotDueError: the wave is not due, or the role has nothing to do in it.
@@ -163,12 +167,41 @@ def perform(
         raise NotDueError(reason)
     made: dict[str, str] = {}
     if only != "make":
-        work.take(mine)
+        work.take(mine, probes)
     if only != "take":
         made = work.make(mine)
         sync.commit(mine, made)
     show(place)
     return {"role": code, "wave": wave, "attempt": attempt, "artifacts": sorted(made)}
+
+
+def split(
+    settings: Settings, delivery_id: str, code: str, wave: str, attempt: int = 1, *, responsible_only: bool = False
+) -> list[list[str]]:
+    """Return a role's probes for each hand that works on them: more than one where a rule of the strategy calls for it.
+
+    Raises:
+        NotDueError: the wave is not due, or the role has nothing to do in it.
+        GateError: with the added hands the delivery costs more than was approved.
+    """
+    place = find(settings, delivery_id)
+    _require_due(place, wave, attempt)
+    case = gather(place)
+    if responsible_only and code not in responsible(case):
+        raise NotDueError(f"{code} is responsible for nothing that a gate refuses")
+    planned = pm.planned(settings, place.team)
+    found = scaling.triggers(place.strategy, case.work, len(failing(case)), planned)
+    hands = scaling.parts(place.team.evidence(code, wave), place.strategy, found)
+    if len(hands) > 1:
+        told = scaling.log(place.role(code, wave, attempt), found, len(hands))
+        work.keep(work.folder(settings), scaling.LOG, told.encode())
+        # The estimate is made anew, and is asked about again where it has grown by more than the strategy lets pass.
+        first = next(one.wave for one in place.team.waves if place.team.artifacts(_REPORTER, one.wave))
+        revisions = sum(one.role == _REPORTER and one.wave == first for one in case.work)
+        work.make(place.role(_REPORTER, first, revisions + 1))
+        if not _is_free(place) and not _is_covered(place, case):
+            raise GateError("the revised estimate is more than was approved: stop, or approve it and clear this task")
+    return hands
 
 
 def decide(settings: Settings, delivery_id: str, gate: Gate, attempt: int = 1) -> dict[str, Any]:
@@ -216,7 +249,9 @@ def ask(settings: Settings, delivery_id: str, kind: Kind) -> Question | None:
     _require_asked(place, case, kind)
     shown = _shown(place, case, kind)
     given = approval.standing(list(case.approvals), shown)
-    if (given is not None and given.decision == "approve") or (kind == "cost" and _is_free(place)):
+    if (given is not None and given.decision == "approve") or (
+        kind == "cost" and (_is_free(place) or _is_covered(place, case))
+    ):
         return None
     if kind == "unmet":
         failed = failing(case)
@@ -226,7 +261,7 @@ def ask(settings: Settings, delivery_id: str, kind: Kind) -> Question | None:
         )
     else:
         title = f"Approve the {kind} of {delivery_id}? It stands for {shown.sha256[:12]}…"
-        text = (work.folder(settings) / shown.document).read_text(encoding="utf-8")
+        text = (work.folder(settings) / approval.DOCUMENTS[kind]).read_text(encoding="utf-8")
     _set_state(place, "blocked" if kind == "unmet" else "waiting", f"{kind}: {title}")
     return Question(title, text, shown)
 
@@ -432,6 +467,15 @@ def _is_free(place: Place) -> bool:
     """Say whether the estimate lies below what needs nobody; at a threshold of nothing, a person is always asked."""
     allowed = [target.bound.base for target in place.strategy.cost.auto_approve.targets]
     return bool(allowed) and pm.estimate(place.strategy, place.team).total < min(allowed)
+
+
+def _is_covered(place: Place, case: Case) -> bool:
+    """Say whether somebody has approved an estimate that this one exceeds by no more than is let pass."""
+    approved = [
+        approval.amount(one.subject) for one in case.approvals if (one.kind, one.decision) == ("cost", "approve")
+    ]
+    now = pm.estimate(place.strategy, place.team).total
+    return any(now <= amount * _TOLERATED for amount in approved if amount is not None)
 
 
 def _why_not(case: Case) -> str:

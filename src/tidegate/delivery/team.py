@@ -48,7 +48,8 @@ class Wave(_Strict):
 class Role(_Strict):
     """A role: what it answers for, how it thinks, and by wave the files it makes and the probes it runs.
 
-    `needs` is a word that the strategy's stack must hold: without it the role has nothing to do.
+    `needs` is a word that the strategy's stack must hold: without it the role has nothing to do. Where a role `splits`, its
+    probes may be run by several hands at once.
     """
 
     code: str = ""
@@ -56,6 +57,7 @@ class Role(_Strict):
     does: str
     persona: str
     needs: str = ""
+    splits: bool = False
     artifacts: dict[str, tuple[str, ...]] = {}
     evidence: dict[str, tuple[str, ...]] = {}
 

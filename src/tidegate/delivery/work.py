@@ -8,9 +8,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +43,6 @@ class Work:
     wave: str
     attempt: int = 1
     failing: tuple[Verdict, ...] = ()
-    seconds: int = field(default=15)
 
     @property
     def folder(self) -> Path:
@@ -89,15 +88,15 @@ def do(work: Work) -> dict[str, str]:
     return make(work)
 
 
-def take(work: Work) -> None:
-    """Run the role's probes for this delivery, and write its manifest; one that cannot run leaves its reason.
+def take(work: Work, probes: Sequence[str] | None = None) -> None:
+    """Run the role's probes for this delivery, or those of one hand; each that cannot run leaves its reason.
 
-    What was taken for the same work before, and lies there unchanged, is not taken twice.
+    What was taken for the same work before, and lies there unchanged, is not taken twice. The manifest follows with the last.
     """
     if _done_before(work) is not None:
         return
     with _begun(work):
-        for name in work.team.evidence(work.role.code, work.wave):
+        for name in work.team.evidence(work.role.code, work.wave) if probes is None else probes:
             if not _taken_before(work, name):
                 _measure(work, name)
         manifest.write(_afresh(work), {})
@@ -217,7 +216,7 @@ def _measure(work: Work, name: str) -> None:
     if probe is None:
         raise StackError(f"{work.team.path.name} names the probe {name!r}, which there is not: `tidegate probe list`")
     with _alone(work.settings, probe):
-        outcome = measure(Ground(work.settings, work.seconds), probe)
+        outcome = measure(Ground(work.settings, work.settings.team_load_seconds), probe)
     with connect(work.settings) as connection:
         root = work.folder / "evidence"
         ledger.record_exhibits(connection, work.delivery, work.where, name, outcome.evidence, root)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 
-from tidegate.delivery import github, ledger
+from tidegate.delivery import github, ledger, scaling
 from tidegate.delivery.markdown import head, table
 from tidegate.delivery.strategy.judges import judged
 from tidegate.delivery.strategy.model import Strategy
 from tidegate.delivery.team import Team
 from tidegate.delivery.work import Work
+from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
 
 #: Of a risk: how grave the letters of probability and impact are together.
@@ -59,7 +58,7 @@ def estimate(strategy: Strategy, team: Team) -> Estimate:
 def cost_estimation(work: Work) -> str:
     """COST_ESTIMATION.md: what each wave may cost, what it took before, and what needs a person."""
     cost, found = work.strategy.cost, estimate(work.strategy, work.team)
-    took = _took_before(work)
+    took = planned(work.settings, work.team)
     rows = [
         (
             one.wave,
@@ -81,6 +80,7 @@ def cost_estimation(work: Work) -> str:
             "",
             *table(("wave", "name", "roles", "estimate", "seconds in the last delivery"), rows),
             *table(("rule", "strategy says", "line"), [(name, entry.text, entry.line) for name, entry in rules]),
+            *_added(work),
             *table(
                 ("service", "expected cost", "paid by", "approved beforehand"),
                 [(s.service.text, s.cost.text, s.method.text, s.approved.text) for s in cost.services],
@@ -148,7 +148,7 @@ def milestones(work: Work) -> str:
 
 def timeline(work: Work) -> str:
     """TIMELINE.md: the waves in their order as a Gantt chart, each as long as it took in the last delivery."""
-    took = _took_before(work)
+    took = planned(work.settings, work.team)
     lines = [
         "gantt",
         "    dateFormat X",
@@ -199,17 +199,23 @@ def github_issues(work: Work) -> str:
     return github.issues(work)
 
 
-def _took_before(work: Work) -> dict[str, float]:
-    """Return the seconds that each wave took in the newest delivery of the team that ended well."""
-    with connect(work.settings) as connection:
-        before = [one for one in ledger.deliveries(connection, work.team.name) if one.state == "success"]
+def _added(work: Work) -> list[str]:
+    """Return who was added to this delivery, as the log of that has it."""
+    path = work.folder / scaling.LOG
+    rows = (
+        [line for line in path.read_text(encoding="utf-8").splitlines() if work.delivery.delivery_id in line]
+        if path.exists()
+        else []
+    )
+    if not rows:
+        return []
+    columns = "| when (UTC) | delivery | wave | role | attempt | added | because |"
+    return ["## Added since, at no price of their own", "", columns, "|---|---|---|---|---|---|---|", *rows, ""]
+
+
+def planned(settings: Settings, team: Team) -> dict[str, float]:
+    """Return the seconds that each wave is planned to take: what it took in the team's newest delivery that ended well."""
+    with connect(settings) as connection:
+        before = [one for one in ledger.deliveries(connection, team.name) if one.state == "success"]
         done = ledger.work(connection, before[0].delivery_id) if before else []
-    return dict(_seconds(done))
-
-
-def _seconds(done: list[ledger.Done]) -> Iterator[tuple[str, float]]:
-    for wave in {one.wave for one in done}:
-        spans = [(one.started_at, one.finished_at) for one in done if one.wave == wave and one.finished_at]
-        if spans:
-            began, ended = min(span[0] for span in spans), max(span[1] or span[0] for span in spans)
-            yield wave, round((ended - began) / timedelta(seconds=1), 1)
+    return ledger.seconds_by_wave(done)
