@@ -44,8 +44,8 @@ def triggers(strategy: Strategy, done: Sequence[Done], refused: int, planned: di
 def parts(probes: Sequence[str], strategy: Strategy, found: Sequence[Trigger]) -> list[list[str]]:
     """Return the probes in as many parts as hands work on them: one, unless a rule calls for more."""
     most = min(MOST, strategy.scaling.most or MOST, len(probes))
-    hands = most if found else 1
-    return [list(probes[first::hands]) for first in range(max(hands, 1))]
+    hands = max(most, 1) if found else 1
+    return [list(probes[first::hands]) for first in range(hands)]
 
 
 def log(work: Work, found: Sequence[Trigger], hands: int) -> str:
