@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     team_push: bool = Field(
         default=False, description="Whether what teams do may leave this machine: their branch is pushed, `gh` is run."
     )
+    team_load_seconds: int = Field(
+        default=15, ge=1, description="How long a team's probes put load on the rehearsal, each time that they do."
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     _source_urls: dict[str, SecretStr] = PrivateAttr(default_factory=dict)

@@ -107,7 +107,7 @@ class Delivered:
 
     def work(self, code: str, wave: str) -> Work:
         strategy = strategy_of(self.settings.project / self.team.strategy)
-        return Work(self.settings, self.team, strategy, self.delivery, self.team.roles[code], wave, seconds=1)
+        return Work(self.settings, self.team, strategy, self.delivery, self.team.roles[code], wave)
 
     def make(self, code: str) -> None:
         """Let a role make its artifacts."""
@@ -138,7 +138,7 @@ def begun(server: PostgresServer, folder: Path) -> Iterator[Delivered]:
         (project / part).symlink_to(CHECKOUT / part)
     settings = load_settings(
         project=project, home=folder / "home", warehouse_url=SecretStr(server.dsn(name, OWNER, PASSWORD)),
-        encryption_keys=SecretStr(KEYS),
+        encryption_keys=SecretStr(KEYS), team_load_seconds=1,
     )  # fmt: skip
     deliver(settings, [MONTH], 200)
     ingest(settings, "bookings", MONTH)
