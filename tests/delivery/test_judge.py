@@ -102,6 +102,13 @@ def test_the_strategy_may_excuse_what_nothing_measures_but_not_what_is_measured(
     assert measured.verdict == "FAIL"
 
 
+def test_a_waiver_that_names_a_measure_excuses_no_other_of_its_sentence() -> None:
+    line = STRATEGY.testing.coverage.entry.line
+    migrations = [v for v in judge(Gate.MIGRATION, CASE) if v.target_source.endswith(f":{line}")]
+    assert migrations
+    assert {one.verdict for one in migrations} == {"FAIL"}
+
+
 def test_a_waiver_is_for_the_rule_as_it_failed() -> None:
     case = replace(CASE, exhibits=(exhibit("pgtap", failed=2, flaky=False, tests=9),))
     failed = rule(judge(Gate.PGTAP, case), "pgtap failed")

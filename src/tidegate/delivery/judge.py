@@ -100,7 +100,7 @@ def _demanded(gate: Gate, case: Case) -> Iterator[Verdict]:
 
 
 #: In a sentence of the strategy: who lets it pass where nothing measures it, and why. What is measured is judged all the same.
-_EXCUSED = re.compile(r"\(waived by (?P<who>[^:()]+): (?P<why>[^()]+)\)", re.I)
+_EXCUSED = re.compile(r"\((?P<what>[\w ]*?) ?waived by (?P<who>[^:()]+): (?P<why>[^()]+)\)", re.I)
 
 
 def _of_strategy(gate: Gate, case: Case) -> Iterator[Verdict]:
@@ -121,7 +121,9 @@ def _of_strategy(gate: Gate, case: Case) -> Iterator[Verdict]:
         else:
             verdict = _measured(asked, _Figure(judge.probe, judge.figure, judge.unit or "", bound), case)
         excuse = _EXCUSED.search(one.text)
-        if excuse and verdict.verdict == "FAIL" and verdict.value.startswith(_UNMEASURED):
+        # Of a sentence with several targets, the waiver may name the one that it is for.
+        meant = excuse is not None and excuse["what"].casefold() in one.measure.casefold()
+        if excuse and meant and verdict.verdict == "FAIL" and verdict.value.startswith(_UNMEASURED):
             told = f"{verdict.value}; waived in the strategy by {excuse['who'].strip()}: {excuse['why'].strip()}"
             verdict = replace(verdict, verdict="WARN", value=told)
         yield verdict
