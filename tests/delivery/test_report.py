@@ -25,6 +25,7 @@ from tidegate.delivery.report import facts, pdf, pptx, press
 from tidegate.delivery.report.content import report
 from tidegate.delivery.report.model import Chart, Figure, Report
 from tidegate.errors import UsageError
+from tidegate.evidence.probe import run
 from tidegate.settings import load_settings
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.postgres_databases import ensure_database
@@ -324,6 +325,11 @@ def test_no_secret_is_printed_and_no_text_becomes_markup(printed: Printed) -> No
         assert "cannot reach" in flat(text), form
     assert HOSTILE not in printed_texts["html"]
     assert "&lt;script&gt;alert(1)" in printed_texts["html"]
+
+
+def test_who_looks_for_secrets_finds_none_in_a_report(printed: Printed) -> None:
+    found = run(["gitleaks", "dir", str(printed.folder), "--no-banner", "--no-color", "--redact", "--verbose"])
+    assert found.exit_status == 0, found.said
 
 
 def test_numbers_go_on_and_a_broken_run_leaves_nothing(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,7 @@ def _figure(one: Figure) -> list[Any]:
 
 
 def _image(kind: Any, chart: Chart, wide: float) -> Any:
-    height = 165
+    height = 150
     shape = (round(wide * 1.25), round(height * 1.25))
     drawn = charts.png(chart, *shape)
     picture = kind(io.BytesIO(drawn))
