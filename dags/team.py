@@ -75,7 +75,8 @@ def deliver(team: Team) -> None:
                     # What ran beside another wave is waited for where gates stand before the next one.
                     waiting = [*before, *beside] if team.judged_before(wave.wave) else before
                     before = _wave(team, wave, waiting)
-                if not wave.beside:
+                # The last one is written when it is known how it has ended.
+                if not wave.beside and wave is not team.waves[-1]:
                     before = _then(before, [report.override(trigger_rule=_rule(team, wave))(DELIVERY)])
         cross_downstream(before, [close(DELIVERY)])
 
@@ -94,6 +95,7 @@ def _wave(team: Team, wave: Wave, before: list[Any]) -> list[Any]:
             last = _then(last, [ask("cost")])
         if gate is Gate.DEPLOYMENT:
             last = _then(_then(last, [release(DELIVERY)]), [ask("merge")])
+            last = _then(last, [merge(DELIVERY)])
     return last
 
 
@@ -261,6 +263,15 @@ def release(delivery_id: str) -> str:
 
     with at_work(dataset="delivery", batch_id=delivery_id) as settings, _skipped():
         return steps.deploy(settings, delivery_id, logs.get(__name__).info)
+
+
+@task(trigger_rule="none_failed")
+def merge(delivery_id: str) -> str:
+    """Merge into main what was approved, beside every checkout; or write down how a person does it."""
+    from tidegate.delivery import steps
+
+    with at_work(dataset="delivery", batch_id=delivery_id) as settings, _skipped():
+        return steps.merge(settings, delivery_id)
 
 
 @task(trigger_rule="all_done")

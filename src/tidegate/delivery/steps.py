@@ -14,7 +14,8 @@ from typing import Any
 
 import structlog
 
-from tidegate.delivery import approval, checkout, ledger, manifest, release, scaling, status, sync, team, work
+from tidegate.delivery import approval, checkout, github, ledger, manifest, release, scaling, status, sync, team, work
+from tidegate.delivery import merge as merging
 from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import Case, judge
 from tidegate.delivery.ledger import Decision, Delivery, Kind
@@ -300,8 +301,30 @@ def deploy(settings: Settings, delivery_id: str, say: Say) -> str:
     if refused:
         raise GateError(f"{Gate.DEPLOYMENT.value} refuses: {'; '.join(v.value for v in refused)}")
     done = release.release(settings, place.team, place.delivery, say)
+    say(github.publish_release(settings, place.team, place.delivery, done))
     show(place)
     return done.version
+
+
+def merge(settings: Settings, delivery_id: str) -> str:
+    """Merge into main exactly what was approved, or write down how a person does; return what came of it.
+
+    Raises:
+        NotDueError: nobody has approved the merge.
+        GateError: the branch has moved since.
+    """
+    place = find(settings, delivery_id)
+    if place.delivery.state in ledger.ENDED:
+        raise NotDueError(f"the delivery has ended: {place.delivery.reason}")
+    shown = approval.subject(settings, place.delivery, "merge")
+    with connect(settings) as connection:
+        given = [one for one in ledger.approvals(connection, delivery_id) if one.kind == "merge"]
+    if not given or given[-1].decision != "approve":
+        raise NotDueError("nobody has approved the merge")
+    if given[-1].sha256 != shown.sha256:
+        raise GateError(f"what {given[-1].decided_by} approved to merge has changed since: ask for the approval anew")
+    tip = checkout.git(settings.project, "rev-parse", "--verify", f"refs/heads/{approval.BRANCH}")
+    return merging.merge(settings, place.delivery, tip).told
 
 
 def report(settings: Settings, delivery_id: str) -> dict[str, str]:
@@ -315,21 +338,21 @@ def report(settings: Settings, delivery_id: str) -> dict[str, str]:
 
 
 def finish(settings: Settings, delivery_id: str) -> str:
-    """Say how the delivery has ended, from what the ledger knows; the rehearsal goes.
+    """Say how the delivery has ended, from what the ledger knows, and report it; the rehearsal goes.
 
     Raises:
         GateError: it has not come to its release.
     """
     place = find(settings, delivery_id)
-    case = gather(place)
     with connect(settings) as connection:
         released = [one for one in ledger.releases(connection, delivery_id) if one.state == "released"]
-    if not released:
-        reason = place.delivery.reason or _why_not(case)
-        _set_state(place, "failed", reason)
-        raise GateError(reason)
-    _set_state(place, "success", f"released as {released[0].version}")
+    reason = f"released as {released[0].version}" if released else place.delivery.reason or _why_not(gather(place))
+    _set_state(place, "success" if released else "failed", reason)
+    written = press.write(settings, delivery_id)
+    sync.commit(place.role(_REPORTER, place.delivery.wave), written.files, ())
     rehearsal.down(settings, lambda _: None)
+    if not released:
+        raise GateError(reason)
     return released[0].version
 
 
@@ -356,7 +379,7 @@ def gather(place: Place) -> Case:
     }
     return Case(
         place.team, place.strategy, tuple(exhibits), tuple(done), tuple(said), tuple(given), files,
-        tuple(found for code in place.team.roles for found in manifest.verify(root, code)), subjects, signed,
+        tuple(found for code in place.team.roles for found in manifest.verify(root, code, exhibits)), subjects, signed,
     )  # fmt: skip
 
 
