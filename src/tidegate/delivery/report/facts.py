@@ -113,7 +113,7 @@ class Facts:
 
     def findings(self, role: str) -> list[manifest.Finding]:
         """Return what is wrong with a role's manifest, its hashes computed again."""
-        return manifest.verify(self.root, role)
+        return manifest.verify(self.root, role, self.exhibits)
 
     def taken(self, probe: str, name: str = "", *, under: str = "") -> list[Exhibit]:
         """Return a probe's files, those that have a figure or lie at a path; each content once."""
