@@ -11,6 +11,7 @@ from tidegate.backup import compare
 from tidegate.evidence.probe import Finding, Ground
 from tidegate.migrate import door, locks, steps
 from tidegate.migrate.steps import Step
+from tidegate.publish import marts
 from tidegate.stack import dump
 from tidegate.stores.postgres import connect_to, warehouse_url
 
@@ -50,6 +51,8 @@ def chain(ground: Ground) -> Iterator[Finding]:
     settings = ground.rehearsal.settings(ground.settings)
     known = steps.read(project)
     door.upgrade(url, project)
+    # A way down leaves the marts' tables alone, without the views that choose among them: the next build opens those first.
+    marts.open_window(settings)
     before, held = dump.schema(settings), _held(ground)
     yield Finding("migrations/schema_before.sql", before, {"lines": before.count("\n")}, "pg_dump --schema-only")
     told = []
@@ -57,6 +60,7 @@ def chain(ground: Ground) -> Iterator[Finding]:
         began = time.monotonic()
         (door.downgrade if way == "down" else door.upgrade)(url, project, target)
         told.append(f"{way} to {target}: {len(known)} migrations, {time.monotonic() - began:.2f} s")
+    marts.open_window(settings)
     after, now = dump.schema(settings), _held(ground)
     lost = compare.differences(held, now)
     changed = _diff(before, after)

@@ -55,6 +55,13 @@ def prepare(settings: Settings) -> str:
         return build_id
 
 
+def open_window(settings: Settings) -> None:
+    """Let readers see the published marts where the views on them are gone: a migration taken back leaves the tables alone."""
+    with connect(settings) as connection, exclusive(connection, _LOCK):
+        _look_after_window(connection)
+        connection.commit()
+
+
 def _look_after_window(connection: Connection) -> None:
     """Close what a run that was killed between its two transactions left open: views on the candidate."""
     swap = window.swap_number(connection)
