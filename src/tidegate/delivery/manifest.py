@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _LINE = re.compile(
     r"- \[(?P<mark>[x ])\] `(?P<path>[^`]+)`(?: — (?P<told>.*?))?(?:, SHA-256 `(?P<sha>[0-9a-f]{64})`)?$"
 )
+_EVIDENCE = ".team/evidence/"
 _STATUS = re.compile(r"^### Status: (VERIFIED|UNVERIFIED)$", re.M)
 
 
@@ -95,8 +96,12 @@ def read(path: Path) -> tuple[list[Line], str]:
     return lines, status[1] if status else "UNVERIFIED"
 
 
-def verify(team: Path, role: str) -> list[Finding]:
-    """Compute every hash of a role's manifest again; return what is not as it says."""
+def verify(team: Path, role: str, exhibits: Iterable[Exhibit] | None = None) -> list[Finding]:
+    """Compute every hash of a role's manifest again; return what is not as it says.
+
+    With `exhibits`, all that the ledger has of this delivery, a file must be the one that was taken last: for it, and not for an
+    earlier one. What another role has taken again since is no fault of the manifest.
+    """
     from tidegate.delivery.work import hash_of
 
     path = place(team, role)
@@ -104,18 +109,29 @@ def verify(team: Path, role: str) -> list[Finding]:
     if not path.exists():
         return [Finding(name, "", "there is no manifest")]
     lines, status = read(path)
+    taken = None if exhibits is None else {one.path: one for one in exhibits if one.sha256}
     found = [Finding(name, line.path, line.told or "not checked", missing=True) for line in lines if not line.checked]
     for line in (one for one in lines if one.checked):
-        sha = hash_of(team.parent / line.path)
+        sha, expected = hash_of(team.parent / line.path), line.sha256
+        if taken is not None and line.path.startswith(_EVIDENCE):
+            exhibit = taken.get(line.path.removeprefix(_EVIDENCE))
+            if exhibit is None:
+                found.append(Finding(name, line.path, "it was not taken for this delivery"))
+                continue
+            if exhibit.role == role and exhibit.sha256 != expected:
+                told = f"the manifest says SHA-256 {(expected or '')[:12]}…, taken as {(exhibit.sha256 or '')[:12]}…"
+                found.append(Finding(name, line.path, told))
+            expected = exhibit.sha256
         if sha is None:
             found.append(Finding(name, line.path, "the file is gone"))
-        elif sha != line.sha256:
+        elif sha != expected:
+            told = f"the file has changed since: SHA-256 {sha[:12]}…, expected {(expected or '')[:12]}…"
+            found.append(Finding(name, line.path, told))
+    listed = {line.path for line in lines}
+    for exhibit in (one for one in (taken or {}).values() if one.role == role):
+        if f"{_EVIDENCE}{exhibit.path}" not in listed:
             found.append(
-                Finding(
-                    name,
-                    line.path,
-                    f"the file has changed since: SHA-256 {sha[:12]}…, expected {(line.sha256 or '')[:12]}…",
-                )
+                Finding(name, f"{_EVIDENCE}{exhibit.path}", "it was taken, and the manifest does not tell of it")
             )
     if status != "VERIFIED":
         found.append(Finding(name, "", "its status is UNVERIFIED"))

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator
 
+from tidegate.evidence import checks
 from tidegate.evidence.probe import CannotRunError, Finding, Ground
 from tidegate.gates import ledger
 from tidegate.observe import freshness as promised
@@ -18,7 +19,7 @@ _EMPTY = "the ledger knows of no batch yet: `tidegate run` first"
 
 
 def expectations(ground: Ground) -> Iterator[Finding]:
-    """Gather the newest verdict of each rule on each published batch and on the published marts."""
+    """Gather the newest verdict of each rule on each published batch and on the marts; name rules that the last release had, and lost."""
     with connect(ground.settings, autocommit=True) as connection:
         subjects = {
             batch.batch_id: f"{batch.dataset} {batch.partition}"
@@ -46,9 +47,13 @@ def expectations(ground: Ground) -> Iterator[Finding]:
         "batches": len(subjects), "rules": rules, "failed": failed, "unjudged": unjudged, "released": released,
         "not_passed": failed + unjudged,
     }  # fmt: skip
+    lost = checks.lost_rules(ground.settings.project)
+    if lost is not None:
+        figures["rules_lost"] = len(lost)
+        told += [f"LOST     {rule}" for rule in lost]
     yield Finding(
         "tests/quality/expectations.log", "\n".join(told), figures, "SELECT … FROM ops.verdict",
-        int(bool(failed or unjudged)),
+        int(bool(failed or unjudged or lost)),
     )  # fmt: skip
 
 

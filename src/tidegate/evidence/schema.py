@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tidegate.contracts import load_all
-from tidegate.evidence import index_strategy, indexes, queries
+from tidegate.evidence import index_strategy, indexes, promised_indexes, queries
 from tidegate.evidence.probe import Finding, Ground
+from tidegate.migrate import steps
 from tidegate.stores.postgres import connect
 
 
@@ -48,24 +49,30 @@ def schema_apply(ground: Ground) -> Iterator[Finding]:
 
 
 def index_usage(ground: Ground) -> Iterator[Finding]:
-    """List every index with how often it was used and why it is there, and how often their blocks were in memory."""
+    """List every index with how often it was used and why it is there, those that are missing, and how many blocks were in memory."""
     with connect(ground.settings, autocommit=True) as connection:
         known = indexes.of_warehouse(connection)
-        missing = indexes.foreign_keys_without(connection)
+        slow_keys = indexes.foreign_keys_without(connection)
+        contracts = load_all(ground.settings)
+        missing = promised_indexes.missing(connection, steps.read(ground.settings.project), contracts)
         # Of nothing read there is no ratio, and no figure.
         row = connection.execute(
             "SELECT (sum(idx_blks_hit) / nullif(sum(idx_blks_hit + idx_blks_read), 0))::float8 AS ratio FROM pg_statio_user_indexes"
         ).fetchone() or {}  # fmt: skip
     known.sort(key=lambda index: -index.scans)
-    why = index_strategy.reasons(known, load_all(ground.settings), queries.read(ground.settings.project))
+    why = index_strategy.reasons(known, contracts, queries.read(ground.settings.project))
     lines = [f"{i.scans:>9} {i.size_bytes:>11} {i.table:34} {i.name:44} {why[i.name]}" for i in known]
-    lines += [f"foreign key without an index: {told}" for told in missing]
+    lines += [f"foreign key without an index: {told}" for told in slow_keys]
+    lines += [f"missing: {told}" for told in missing]
     figures = {
         "indexes": len(known), "without_reason": sum(not reason for reason in why.values()), "unused": len(indexes.unused(known)),
-        "foreign_keys_without_index": len(missing), "index_hit_ratio": row["ratio"] and round(row["ratio"], 4),
+        "foreign_keys_without_index": len(slow_keys), "missing": len(missing),
+        "index_hit_ratio": row["ratio"] and round(row["ratio"], 4),
     }  # fmt: skip
     lines.append(f"of all blocks of indexes that were asked for, in memory: {figures['index_hit_ratio']}")
-    yield Finding("pg/index_usage.log", "\n".join(lines), figures, "SELECT … FROM pg_stat_all_indexes")
+    yield Finding(
+        "pg/index_usage.log", "\n".join(lines), figures, "SELECT … FROM pg_stat_all_indexes", int(bool(missing))
+    )
 
 
 def config_diff(ground: Ground) -> Iterator[Finding]:

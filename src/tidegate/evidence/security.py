@@ -18,7 +18,7 @@ from tidegate.evidence.probe import CannotRunError, Finding, Ground
 from tidegate.gates import audit_chain
 from tidegate.stack import warehouse
 from tidegate.stack.roles import OF_A_TENANT, bind
-from tidegate.stores.postgres import connect, connect_to
+from tidegate.stores.postgres import Connection, connect, connect_to
 
 #: How many things are done of which each has to leave a line, or, taken back, none.
 _DEEDS = 60
@@ -67,15 +67,21 @@ def rls_verification(ground: Ground) -> Iterator[Finding]:
                 attempts += [_try(session, login, tenant, how, query) for how, query in _ways(contract, parts, tenants)]
     if not attempts:
         raise CannotRunError("no dataset has tenants: no contract has a column with the tag `tenant`")
+    with connect(ground.settings, autocommit=True) as connection:
+        unguarded = _unguarded(connection, load_all(ground.settings))
     foreign = sum(a.foreign or 0 for a in attempts)
     own = sum((a.rows or 0) - (a.foreign or 0) for a in attempts)
     figures = {
         "attempts": len(attempts), "refused": sum(a.rows is None for a in attempts), "own_rows_seen": own,
-        "foreign_rows_seen": foreign,
+        "foreign_rows_seen": foreign, "unguarded": len(unguarded),
     }  # fmt: skip
-    text = "\n".join(map(str, attempts))
+    text = "\n".join([*map(str, attempts), *(f"FAIL in the warehouse, {told}" for told in unguarded)])
     yield Finding(
-        "tests/security/rls_verification.log", text, figures, "SELECT as each role and tenant", int(foreign > 0)
+        "tests/security/rls_verification.log",
+        text,
+        figures,
+        "SELECT as each role and tenant",
+        int(bool(foreign or unguarded)),
     )
 
 
@@ -169,6 +175,23 @@ def _with_tenants(ground: Ground) -> Iterator[Contract]:
             (there,) = connection.execute(query, [f"{contract.schema}.{contract.table}"]).fetchone() or (False,)
             if contract.tenant and there:
                 yield contract
+
+
+def _unguarded(connection: Connection, contracts: Sequence[Contract]) -> list[str]:
+    """Return the tables of the warehouse itself, partitions too, that lack what keeps tenants apart."""
+    told = []
+    for contract in (one for one in contracts if one.tenant):
+        rows = connection.execute(
+            "SELECT c.oid::regclass::text AS name, relrowsecurity AND relforcerowsecurity AS held, "
+            "ARRAY(SELECT polname::text FROM pg_policy WHERE polrelid = c.oid ORDER BY 1) AS policies "
+            "FROM pg_partition_tree(to_regclass(%s)) AS t JOIN pg_class AS c ON c.oid = t.relid ORDER BY 1",
+            [f"{contract.schema}.{contract.table}"],
+        ).fetchall()
+        for row in rows:
+            lacking = sorted({"tenant", "every_tenant"} - set(row["policies"]))
+            told += [f"{row['name']}: no policy {name}" for name in lacking]
+            told += [] if row["held"] else [f"{row['name']}: row-level security is off, or not for its owner"]
+    return told
 
 
 def _ways(contract: Contract, parts: list[str], tenants: list[str]) -> Iterator[tuple[str, sql.Composed]]:
