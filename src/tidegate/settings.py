@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -109,6 +110,13 @@ class Settings(BaseSettings):
     )
     team_load_seconds: int = Field(
         default=15, ge=1, description="How long a team's probes put load on the rehearsal, each time that they do."
+    )
+    team_model_connection: str | None = Field(
+        default=None,
+        description="Airflow connection to a model that engineering roles of a team think with; none is needed.",
+    )
+    team_model_price: Decimal = Field(
+        default=Decimal(25), gt=0, description="Dollars that a million tokens of that model cost at most."
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 

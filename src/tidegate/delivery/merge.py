@@ -15,6 +15,7 @@ from tidegate.delivery import worktree
 from tidegate.delivery.approval import BRANCH
 from tidegate.delivery.ledger import Delivery
 from tidegate.delivery.markdown import code
+from tidegate.delivery.sync import PROPOSED
 from tidegate.delivery.work import folder, keep
 from tidegate.delivery.worktree import Tree
 from tidegate.errors import BusyError, HeldError, StackError, UsageError
@@ -41,7 +42,7 @@ def merge(settings: Settings, delivery: Delivery, approved: str) -> Merge:
 
     Raises:
         UsageError: the branch is not at the approved commit any more, or there is no main.
-        HeldError: the two do not go together; which files, the message says, and what to do is in MERGE.md.
+        HeldError: the two do not go together, or a model's proposal is among it; which files, and what to do, the message says.
         BusyError: main has moved meanwhile.
     """
     project = Tree(settings.project)
@@ -55,6 +56,11 @@ def merge(settings: Settings, delivery: Delivery, approved: str) -> Merge:
         raise UsageError(f"there is no branch {MAIN} to merge into")
     if project.tried("merge-base", "--is-ancestor", approved, main).returncode == 0:
         return Merge(main, f"{MAIN} holds {approved[:12]} already")
+    if unread := _unmeasured(project, delivery, approved):
+        raise HeldError(
+            f"a model has proposed {', '.join(unread)} on {BRANCH}, which no gate of this delivery has measured: read it, then take "
+            f"it into {MAIN} (`git cherry-pick`) and deliver that, or take it back on {BRANCH} (`git revert`); nothing was merged"
+        )
     place = worktree.checked_out(settings.project, MAIN)
     if place is not None:
         _write(
@@ -90,6 +96,18 @@ def merge(settings: Settings, delivery: Delivery, approved: str) -> Merge:
             )
     log.info("merged", branch=MAIN, commit=made[:12], approved=approved[:12])
     return Merge(made, f"{MAIN} is at {made[:12]}; nothing was pushed")
+
+
+def _unmeasured(project: Tree, delivery: Delivery, approved: str) -> list[str]:
+    """Return the files that a model has proposed on the branch and that are not so in the commit that was delivered."""
+    told = f"--format=%x1e%(trailers:key={PROPOSED},valueonly,separator=%x20)%x1f"
+    log = project.git("log", "--no-merges", "--name-only", told, f"{delivery.code_version}..{approved}")
+    commits = [commit.split("\x1f") for commit in log.split("\x1e") if commit.strip()]
+    names = {name for trailer, told_of in commits if trailer.strip() for name in told_of.split("\n") if name.strip()}
+    files = sorted(name for name in names if not name.startswith(".team/"))
+    if not files:
+        return []
+    return project.git("diff", "--name-only", delivery.code_version, approved, "--", *files).splitlines()
 
 
 def _at(project: Tree, branch: str) -> str | None:

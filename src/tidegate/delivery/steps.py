@@ -14,7 +14,20 @@ from typing import Any
 
 import structlog
 
-from tidegate.delivery import approval, checkout, github, ledger, manifest, release, scaling, status, sync, team, work
+from tidegate.delivery import (
+    approval,
+    checkout,
+    github,
+    ledger,
+    manifest,
+    release,
+    scaling,
+    status,
+    sync,
+    team,
+    thoughts,
+    work,
+)
 from tidegate.delivery import merge as merging
 from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import Case, judge
@@ -40,6 +53,7 @@ log = structlog.get_logger(__name__)
 _AGAIN = 3
 #: What an estimate may grow by before it is asked about again.
 _TOLERATED = Decimal("1.2")
+_UNCOVERED = "the revised estimate is more than was approved: stop, or approve it and clear this task"
 #: Whose reports they are.
 _REPORTER = "PM"
 
@@ -196,13 +210,28 @@ def split(
     if len(hands) > 1:
         told = scaling.log(place.role(code, wave, attempt), found, len(hands))
         work.keep(work.folder(settings), scaling.LOG, told.encode())
-        # The estimate is made anew, and is asked about again where it has grown by more than the strategy lets pass.
-        first = next(one.wave for one in place.team.waves if place.team.artifacts(_REPORTER, one.wave))
-        revisions = sum(one.role == _REPORTER and one.wave == first for one in case.work)
-        work.make(place.role(_REPORTER, first, revisions + 1))
-        if not _is_free(place) and not _is_covered(place, case):
-            raise GateError("the revised estimate is more than was approved: stop, or approve it and clear this task")
+        _estimate_anew(place, case)
+        if not _may_cost(place, case):
+            raise GateError(_UNCOVERED)
     return hands
+
+
+def require_covered(place: Place) -> None:
+    """Stop where the delivery costs more than somebody has approved, by more than is let pass; the estimate is made anew.
+
+    Raises:
+        GateError: it does; a person says how it goes on.
+    """
+    case = gather(place)
+    if not _may_cost(place, case):
+        _estimate_anew(place, case)
+        raise GateError(_UNCOVERED)
+
+
+def _estimate_anew(place: Place, case: Case) -> None:
+    first = next(one.wave for one in place.team.waves if place.team.artifacts(_REPORTER, one.wave))
+    revisions = sum(one.role == _REPORTER and one.wave == first for one in case.work)
+    work.make(place.role(_REPORTER, first, revisions + 1))
 
 
 def decide(settings: Settings, delivery_id: str, gate: Gate, attempt: int = 1) -> dict[str, Any]:
@@ -250,9 +279,7 @@ def ask(settings: Settings, delivery_id: str, kind: Kind) -> Question | None:
     _require_asked(place, case, kind)
     shown = _shown(place, case, kind)
     given = approval.standing(list(case.approvals), shown)
-    if (given is not None and given.decision == "approve") or (
-        kind == "cost" and (_is_free(place) or _is_covered(place, case))
-    ):
+    if (given is not None and given.decision == "approve") or (kind == "cost" and _may_cost(place, case)):
         return None
     if kind == "unmet":
         failed = failing(case)
@@ -489,7 +516,16 @@ def _attempts(found: Team) -> int:
 def _is_free(place: Place) -> bool:
     """Say whether the estimate lies below what needs nobody; at a threshold of nothing, a person is always asked."""
     allowed = [target.bound.base for target in place.strategy.cost.auto_approve.targets]
-    return bool(allowed) and pm.estimate(place.strategy, place.team).total < min(allowed)
+    return bool(allowed) and _estimated(place) < min(allowed)
+
+
+def _may_cost(place: Place, case: Case) -> bool:
+    return _is_free(place) or _is_covered(place, case)
+
+
+def _estimated(place: Place) -> Decimal:
+    models = thoughts.expected(place.settings, place.strategy, place.delivery.delivery_id)
+    return pm.estimate(place.strategy, place.team, models).total
 
 
 def _is_covered(place: Place, case: Case) -> bool:
@@ -497,7 +533,7 @@ def _is_covered(place: Place, case: Case) -> bool:
     approved = [
         approval.amount(one.subject) for one in case.approvals if (one.kind, one.decision) == ("cost", "approve")
     ]
-    now = pm.estimate(place.strategy, place.team).total
+    now = _estimated(place)
     return any(now <= amount * _TOLERATED for amount in approved if amount is not None)
 
 

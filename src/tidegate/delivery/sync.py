@@ -5,9 +5,8 @@ Nothing with a secret in it is committed: it does not even reach the repository'
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -27,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 #: Of the team document.
 Type = Literal["feat", "fix", "test", "docs", "ci", "refactor", "perf", "security", "chore", "evidence"]
+#: The trailer of a commit whose files a model has written.
+PROPOSED = "Proposed-By"
 #: Folders of `.team/` whose files are proof, and no description of anything.
 _PROOF = ("evidence", "qa")
 _NAMED = 3
@@ -52,26 +53,66 @@ def commit(
         StackError: git or one of the repository's hooks refuses; its words are in the message.
         UnavailableError: the remote does not take it.
     """
-    settings, made, paths = work.settings, None, list(artifacts)
+    settings, paths = work.settings, list(artifacts)
     proofs = _taken(work) if evidence is None else list(evidence)
     own = manifest.place(work.folder, work.role.code)
     files = [*paths, *proofs, *([str(own.relative_to(work.folder))] if own.exists() else [])]
     names = [_below(settings, name) for name in dict.fromkeys(files)]
+    contents = {name: (settings.project / name).read_bytes() for name in names}
+    return _commit(work, contents, _message(work, paths, proofs, kind, issue))
+
+
+def propose(work: Work, files: Mapping[str, str], summary: str, confidence: float) -> Commit | None:
+    """Commit files that a model has written, by their paths from the project on; None where the branch has them so already.
+
+    They are on the branch alone: what is checked out, and is measured, is not touched. What may be written where, the caller
+    has judged.
+
+    Raises:
+        UsageError: a path leads through a link, or out of the worktree.
+        LeakError, StackError, UnavailableError: as `commit` does.
+    """
+    kind: Type = "fix" if work.failing else "feat"
+    message = [
+        f"{kind}({work.role.code.lower()}): {' '.join(summary.split())[:60] or in_words(list(files))}",
+        "",
+        f"{work.role.name} proposes; nobody has run it, and no gate has measured it.",
+        "",
+        *(f"- {name}" for name in files),
+        "",
+        f"Evidence: .team/evidence/manifests/{work.role.code}_manifest.md",
+        f"Agent: {work.role.name}",
+        f"Wave: {work.wave}",
+        f"{PROPOSED}: the model of the connection {work.settings.team_model_connection}, confidence {confidence:.2f}",
+    ]
+    return _commit(work, {name: text.encode() for name, text in files.items()}, "\n".join(message))
+
+
+def _commit(work: Work, contents: Mapping[str, bytes], message: str) -> Commit | None:
+    settings, made, names = work.settings, None, list(contents)
     with worktree.beside(settings, BRANCH, "HEAD", branch=True) as tree:
         _keep_up(tree, work.delivery.code_version)
-        for name in names:
-            (tree.path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(settings.project / name, tree.path / name)
-        made = None
+        for name, content in contents.items():
+            _write(tree, name, content)
         if _are_new(settings, tree, names):
             tree.git("add", "--force", "--", *names)
-            who, message = worktree.identity(work.role.code), _message(work, paths, proofs, kind, issue)
+            who = worktree.identity(work.role.code)
             tree.git(*who, "commit", "--quiet", "--cleanup=whitespace", "--file=-", said=message)
             made = checkout.commits(tree.path, most=1)[0]
             log.info("role committed", role=work.role.code, wave=work.wave, commit=made.sha[:12], files=len(names))
         commit_log.write(tree.path, settings.project)
         _push(work, tree)
     return made
+
+
+def _write(tree: Tree, name: str, content: bytes) -> None:
+    """Write a file of the worktree, and nothing that a link in it leads to."""
+    path = tree.path / name
+    inside = [part for part in (path, *path.parents) if part.is_relative_to(tree.path) and part != tree.path]
+    if ".." in path.parts or not inside or any(part.is_symlink() for part in inside):
+        raise UsageError(f"{name} leads through a link, or out of the worktree of {BRANCH}: nothing was written")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def _taken(work: Work) -> list[str]:

@@ -131,6 +131,14 @@ class Team(_Strict):
         """The wave in which work is done again while the gates of the one before it fail."""
         return next((wave for wave in self.waves if wave.attempts > 1), None)
 
+    @property
+    def thinkers(self) -> tuple[str, ...]:
+        """Return the roles that may think with a model: those who build, and work again on what is refused; no judge is one."""
+        if self.loop is None:
+            return ()
+        judges = {code for wave in self.waves if self.is_looped(wave.wave) for code in wave.roles}
+        return tuple(code for code in self.loop.roles if code not in judges)
+
     def is_looped(self, wave: str) -> bool:
         """Say whether what a wave's gates refuse is mended in the loop: it is the wave right before it."""
         waves = [one.wave for one in self.waves]

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import structlog
 
-from tidegate.delivery import ledger, manifest
+from tidegate.delivery import ledger, manifest, thoughts
 from tidegate.delivery.ledger import Delivery, Done, Exhibit
 from tidegate.delivery.strategy.model import Strategy
 from tidegate.delivery.team import Role, Team
+from tidegate.delivery.thoughts import Thought
 from tidegate.errors import StackError
 from tidegate.evidence.probe import Ground, Probe, measure
 from tidegate.evidence.probes import ALL
@@ -71,6 +72,14 @@ class Work:
         """What gates have said of this delivery."""
         with connect(self.settings) as connection:
             return ledger.verdicts(connection, self.delivery.delivery_id)
+
+    @cached_property
+    def thought(self) -> Thought | None:
+        """What a model has thought for this work, where one was asked."""
+        if self.settings.team_model_connection is None:
+            return None
+        with connect(self.settings) as connection:
+            return thoughts.newest(connection, self.delivery.delivery_id, self.where)
 
     def taken_by(self, probe: str) -> list[Exhibit]:
         """Return what a probe has taken for this delivery, files only."""
@@ -137,7 +146,11 @@ def out_of_work(role: Role, strategy: Strategy) -> str | None:
 
 def write(work: Work, path: str) -> str:
     """Make one artifact and return its hash; the one before goes to the archive."""
-    text = maker(work.role, path)(work).rstrip() + "\n"
+    text = maker(work.role, path)(work)
+    thought = work.thought
+    if thought is not None and path in thought.prose:
+        text = thoughts.marked(text, thought.prose[path], work.settings.team_model_connection, thought.confidence)
+    text = text.rstrip() + "\n"
     return keep(work.folder, path, text.encode())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from tidegate.delivery import github, ledger, scaling
+from tidegate.delivery import github, ledger, scaling, thoughts
 from tidegate.delivery.markdown import head, table
 from tidegate.delivery.strategy.judges import judged
 from tidegate.delivery.strategy.model import Strategy
@@ -29,21 +29,22 @@ class Cost:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a delivery may cost, wave by wave."""
+    """What a delivery may cost, wave by wave; `models` is what those of a connection may, in all waves together."""
 
     waves: tuple[Cost, ...]
+    models: Decimal = Decimal(0)
 
     @property
     def total(self) -> Decimal:
         """The sum, in dollars."""
-        return sum((one.dollars for one in self.waves), Decimal(0))
+        return sum((one.dollars for one in self.waves), self.models)
 
 
-def estimate(strategy: Strategy, team: Team) -> Estimate:
+def estimate(strategy: Strategy, team: Team, models: Decimal = Decimal(0)) -> Estimate:
     """Return what a delivery of this strategy may cost: what its budget names for each wave, and nothing that is not used.
 
     Programs of this machine measure and write, so a wave costs what the strategy's infrastructure does, by its share of a
-    month; no service that asks for payment is called.
+    month. No service that asks for payment is called, but for the `models` of a connection, where there is one.
     """
     budget = [
         (named, target) for named in strategy.timeline.budget for target in named.targets if target.purpose == "money"
@@ -52,12 +53,15 @@ def estimate(strategy: Strategy, team: Team) -> Estimate:
     # A quarter of an hour, which is what a delivery may take, of a month of 730 hours.
     share = (monthly * Decimal("0.25") / 730 / len(team.waves)).quantize(Decimal("0.01"))
     told = ", ".join(f"{named.name} {named.value.text} (line {named.value.line})" for named, _ in budget)
-    return Estimate(tuple(Cost(wave.wave, share, told or "the strategy names no budget") for wave in team.waves))
+    return Estimate(
+        tuple(Cost(wave.wave, share, told or "the strategy names no budget") for wave in team.waves), models
+    )
 
 
 def cost_estimation(work: Work) -> str:
     """COST_ESTIMATION.md: what each wave may cost, what it took before, and what needs a person."""
-    cost, found = work.strategy.cost, estimate(work.strategy, work.team)
+    models = thoughts.expected(work.settings, work.strategy, work.delivery.delivery_id)
+    cost, found = work.strategy.cost, estimate(work.strategy, work.team, models)
     took = planned(work.settings, work.team)
     rows = [
         (
@@ -78,6 +82,7 @@ def cost_estimation(work: Work) -> str:
             *head(work, f"Cost estimation: ${found.total}"),
             f"Each wave is priced at its share of {found.waves[0].told}.",
             "",
+            *_thought(work, found),
             *table(("wave", "name", "roles", "estimate", "seconds in the last delivery"), rows),
             *table(("rule", "strategy says", "line"), [(name, entry.text, entry.line) for name, entry in rules]),
             *_added(work),
@@ -197,6 +202,18 @@ def risk_register(work: Work) -> str:
 def github_issues(work: Work) -> str:
     """GITHUB_ISSUES.md: the commands that make project, labels, milestones and issues, done or ready to be run."""
     return github.issues(work)
+
+
+def _thought(work: Work, found: Estimate) -> list[str]:
+    """Return what models may cost, where a connection names one."""
+    if not found.models:
+        return []
+    line = work.strategy.cost.tolerance.entry.line
+    return [
+        f"The model of the connection `{work.settings.team_model_connection}` may cost ${found.models} in all waves together "
+        f"({work.delivery.strategy}:{line}).",
+        "",
+    ]
 
 
 def _added(work: Work) -> list[str]:
