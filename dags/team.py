@@ -6,9 +6,10 @@ A new file in `teams/` is a new DAG; nothing is added here. What a step does sta
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
-from airflow.sdk import Param, TaskGroup, cross_downstream, dag, get_current_context, task
+from airflow.sdk import Param, TaskGroup, cross_downstream, dag, get_current_context, get_parsing_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from dags.wiring.ask import Ask
 from dags.wiring.policy import policy
@@ -17,6 +18,7 @@ from dags.wiring.task import at_work
 from tidegate.delivery import team as teams
 from tidegate.delivery.gate import Gate
 from tidegate.delivery.team import Team, Wave
+from tidegate.errors import UsageError
 from tidegate.settings import get_settings
 
 #: The delivery that a run works on: its own, or one that was stopped.
@@ -149,25 +151,35 @@ def begin(name: str) -> dict[str, Any]:
 def work(team: Team, code: str, wave: Wave, attempt: int = 1, *, only: str | None = None, again: bool = False) -> Any:
     """Return the task of a role in a wave; `again` is for one that works only where it is responsible.
 
-    One that splits its probes is a group: how many hands, each hand's probes, then the artifacts.
+    One that splits its probes is a group: how many hands, each hand's probes, then the artifacts; so is one that thinks with a
+    model, between its probes and its artifacts.
     """
     role, rule = team.roles[code], _rule(team, wave)
     name = code if only is None else {"take": f"{code}_measures", "make": f"{code}_signs"}[only]
     where = {"delivery_id": DELIVERY, "code": code, "wave": wave.wave, "attempt": attempt}
-    if not role.splits or only == "make":
+    connection = get_settings().team_model_connection if only is None and code in team.thinkers else None
+    if (not role.splits and connection is None) or only == "make":
         made = perform.override(task_id=name, trigger_rule=rule, task_display_name=f"{role.name}{_doing(only)}")
         return made(**where, only=only, again=again)
     with TaskGroup(name, tooltip=role.name) as group:
-        hands = split.override(trigger_rule=rule, task_display_name="How many hands?")(**where, again=again)
         measure = perform.override(
             task_id="measure", task_display_name=f"{role.name} measures", max_active_tis_per_dagrun=15
         )
-        taken = measure.partial(**where, only="take", again=again).expand(probes=hands)
+        if role.splits:
+            hands = split.override(trigger_rule=rule, task_display_name="How many hands?")(**where, again=again)
+            taken = measure.partial(**where, only="take", again=again).expand(probes=hands)
+        else:
+            taken = measure.override(trigger_rule=rule)(**where, only="take", again=again)
         if only is None:
             write = perform.override(
                 task_id="write", trigger_rule="none_failed", task_display_name=f"{role.name} writes"
             )
-            taken >> write(**where, only="make", again=again)
+            written = write(**where, only="make", again=again)
+            taken >> written
+            if connection is not None:
+                from dags.wiring.mind import thinks
+
+                taken >> thinks(team, where, connection) >> written
     return group
 
 
@@ -304,5 +316,29 @@ def _group(wave: Wave) -> str:
     return f"wave_{wave.wave.replace('.', '_')}_{re.sub(r'[^a-z]+', '_', wave.name.lower())}"
 
 
-for name in teams.names(get_settings().project):
-    deliver(teams.load(get_settings().project, name))
+def broken(path: Path, error: UsageError) -> None:
+    """Make a DAG that says what is wrong with a team's file: an import error would stop all other teams."""
+
+    @dag(dag_id=f"team_{path.stem}", doc_md=f"## Broken team\n{error}", tags=["team", "broken"], **policy("platform"))
+    def flow() -> None:
+        read_team(str(path))
+
+    flow()
+
+
+@task
+def read_team(path: str) -> None:
+    """Read the team's file, and fail with the sentence that says what is wrong with it."""
+    teams.read(Path(path))
+
+
+# Before a task, only the DAG that it belongs to is wanted.
+wanted = get_parsing_context().dag_id
+for file in sorted(teams.folder(get_settings().project).glob("*.yaml")):
+    if wanted in (None, f"team_{file.stem}"):
+        try:
+            found = teams.read(file)
+        except UsageError as error:
+            broken(file, error)
+        else:
+            deliver(found)

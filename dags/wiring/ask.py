@@ -6,14 +6,16 @@ It holds no worker while it waits. Nobody's silence is an answer: there is no de
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException
+from dags.wiring import alert
 from dags.wiring.task import at_work
 
-from tidegate.delivery.ledger import Decision
+if TYPE_CHECKING:
+    from tidegate.delivery.ledger import Decision
 
 APPROVE, REJECT = "Approve", "Reject"
 
@@ -37,6 +39,7 @@ class Ask(HITLOperator):  # type: ignore[misc]
         """Ask; where it was decided before about exactly this, or there is nothing to decide, go on at once."""
         from tidegate.delivery import steps
         from tidegate.delivery.steps import NotDueError
+        from tidegate.observe import alerts
 
         with at_work(dataset="delivery", batch_id=self.delivery_id) as settings:
             try:
@@ -47,6 +50,7 @@ class Ask(HITLOperator):  # type: ignore[misc]
             return {"decision": "decided before, or nothing to decide"}
         self.subject, self.body = question.title, question.text
         context["ti"].xcom_push("shown", vars(question.subject))
+        alert.tell(alerts.question(self.delivery_id, self.kind, question.title), context)
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:

@@ -23,6 +23,19 @@ def at_work(**names: str) -> Iterator[Settings]:
         yield settings
 
 
+@contextmanager
+def if_due() -> Iterator[None]:
+    """Skip the task where its step of a delivery is not due, with the reason in the log."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from tidegate.delivery.steps import NotDueError
+
+    try:
+        yield
+    except NotDueError as error:
+        raise AirflowSkipException(str(error)) from None
+
+
 def embedded_only(settings: Settings) -> None:
     """Skip the task where the warehouse is not tidegate's own server: whoever runs it looks after it."""
     from airflow.sdk.exceptions import AirflowSkipException

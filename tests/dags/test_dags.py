@@ -27,6 +27,10 @@ import json, sys, time
 from airflow.sdk import DAG
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
+def several(found):
+    # A mapped task keeps what it was given.
+    return found if isinstance(found, (list, tuple)) else [found]
+
 before, began = set(sys.modules), time.perf_counter()
 bag = DagBag(sys.argv[1])
 seconds, imported = time.perf_counter() - began, sorted(set(sys.modules))
@@ -34,7 +38,7 @@ dags = {
     dag.dag_id: {
         "serialized": DagSerialization.to_dict(dag)["dag"],
         "dependents": {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks},
-        "callbacks": {task.task_id: [f.__qualname__ for f in task.on_failure_callback] for task in dag.tasks},
+        "callbacks": {task.task_id: [f.__qualname__ for f in several(task.on_failure_callback)] for task in dag.tasks},
         "outlets": {task.task_id: [o.uri for o in task.outlets] for task in dag.tasks if task.outlets},
         "owners": sorted({task.owner for task in dag.tasks}),
         "retries": {task.task_id: [task.retries, bool(task.retry_exponential_backoff)] for task in dag.tasks},
@@ -96,7 +100,9 @@ def test_every_contract_and_every_transform_is_a_dag(dags: dict[str, dict[str, A
     derived = {f"transform_{name}" for name in catalog.names(load_settings(project=CHECKOUT))}
     assert len(ingested) >= 5
     assert len(derived) >= 2
-    assert set(dags) == ingested | derived | {
+    teams = {f"team_{path.stem}" for path in (CHECKOUT / "teams").glob("*.yaml")}
+    assert len(teams) >= 3
+    assert set(dags) == ingested | derived | teams | {
         "warehouse",
         "upkeep_freshness",
         "upkeep_docs",
@@ -104,6 +110,7 @@ def test_every_contract_and_every_transform_is_a_dag(dags: dict[str, dict[str, A
         "upkeep_database",
         "upkeep_restore_drill",
         "upkeep_partitions",
+        "upkeep_team_reports",
     }
 
 
@@ -140,7 +147,8 @@ def test_every_dag_has_a_deadline_and_waits_to_be_woken(dags: dict[str, dict[str
     for name, dag in dags.items():
         (deadline,) = dag["serialized"]["deadline"]
         assert "deadline_missed" in json.dumps(deadline), name
-        assert dag["paused"] is True, name
+        # A team is started by a person, who would wait in vain for one that sleeps.
+        assert dag["paused"] is not name.startswith("team_"), name
         assert dag["catchup"] is False, name
 
 
@@ -224,6 +232,29 @@ def test_a_broken_contract_is_a_dag_that_says_so_and_stops_no_other(elsewhere: P
     assert set(found["dags"]) == {"ingest_planes", "ingest_boats"}
     assert "schemas/boats.odcs.yaml" in found["dags"]["ingest_boats"]["doc"]
     assert "broken" in found["dags"]["ingest_boats"]["tags"]
+
+
+def test_a_broken_team_is_a_dag_that_says_so_and_stops_no_other(elsewhere: Path, tmp_path: Path) -> None:
+    (elsewhere / "teams").mkdir()
+    (elsewhere / "teams/database.yaml").write_text((CHECKOUT / "teams/database.yaml").read_text())
+    (elsewhere / "teams/boats.yaml").write_text("team: boats\n")
+    found = read("team.py", elsewhere, tmp_path / "home")
+    assert found["errors"] == {}
+    assert set(found["dags"]) == {"team_database", "team_boats"}
+    assert "expected a team, with roles, waves and gates" in found["dags"]["team_boats"]["doc"]
+    assert "broken" in found["dags"]["team_boats"]["tags"]
+
+
+def test_a_team_runs_in_its_waves_and_every_attempt_of_the_loop_is_drawn(dags: dict[str, dict[str, Any]]) -> None:
+    after = dags["team_database"]["dependents"]
+    assert after["begin"] == ["wave_1_planning.PM"]
+    assert after["wave_1_planning.PM"] == ["wave_1_planning.gate_planning_complete"]
+    assert {"wave_1_5_research.MKT", "wave_2_engineering.DBA"} <= set(after["wave_1_planning.report"])
+    loop = "wave_3_quality_assurance"
+    assert {f"{loop}.attempt_{n}.gate_qa_pass" for n in (1, 2, 3)} <= set(after)
+    assert after[f"{loop}.attempt_1.gate_qa_pass"] != []
+    assert after["wave_4_release.release"] == ["wave_4_release.approve_merge"]
+    assert after["close"] == []
 
 
 def test_without_a_manifest_the_warehouse_is_a_dag_that_says_so(elsewhere: Path, tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ def database(troubles: Sequence[Finding]) -> str:
     return _clip(f"DATABASE: {told}. `tidegate database check` looks again.")
 
 
+def question(delivery_id: str, kind: str, title: str) -> str:
+    """Tell that a delivery waits for a person, and how to answer it."""
+    word = "BLOCKED" if kind == "unmet" else "ASKED"
+    return _clip(
+        f"{word}: {title} Delivery {delivery_id} waits: answer in Airflow (Required Actions), or "
+        f"`team approve {delivery_id} {kind} --as NAME --why TEXT`; `team reject` ends it."
+    )
+
+
 def _clip(text: str) -> str:
     # A delivered value must not address anybody (<!channel>) or show as a link.
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -26,7 +26,9 @@ WAREHOUSE = "warehouse"
 #: Follows the marts, in the background.
 DOCS = "upkeep_docs"
 #: Watch from now on, each on its own schedule.
-WATCH = ("upkeep_freshness", "upkeep_database", "upkeep_backup", "upkeep_restore_drill", "upkeep_partitions")
+WATCH = (
+    "upkeep_freshness", "upkeep_database", "upkeep_backup", "upkeep_restore_drill", "upkeep_partitions", "upkeep_team_reports",
+)  # fmt: skip
 #: Partitions of one dataset at once; the DAG's own limit is not lower.
 AT_ONCE = 2
 _PULSE = 0.8
