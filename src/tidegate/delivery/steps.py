@@ -40,7 +40,7 @@ from tidegate.delivery.strategy.model import Strategy
 from tidegate.delivery.strategy.read import look
 from tidegate.delivery.team import Role, Team
 from tidegate.delivery.work import Work
-from tidegate.errors import BusyError, StrategyError, TerminalError, UsageError
+from tidegate.errors import BusyError, StrategyError, TerminalError, TidegateError, UsageError
 from tidegate.gates.verdict import Verdict, worst
 from tidegate.rehearsal import rehearsal
 from tidegate.settings import Settings
@@ -185,7 +185,7 @@ def perform(
         work.take(mine, probes)
     if only != "take":
         made = work.make(mine)
-        sync.commit(mine, made)
+        _commit(mine, made)
     show(place)
     return {"role": code, "wave": wave, "attempt": attempt, "artifacts": sorted(made)}
 
@@ -436,6 +436,16 @@ def show(place: Place) -> None:
     """Write the board and the state of the delivery anew."""
     now = find(place.settings, place.delivery.delivery_id)
     status.write(now.settings, now.team, now.delivery)
+
+
+def _commit(mine: Work, made: dict[str, str]) -> None:
+    """Commit what a role has made; work that cannot be committed has failed, and is done again."""
+    try:
+        sync.commit(mine, made)
+    except TidegateError as error:
+        with connect(mine.settings) as connection:
+            ledger.work_ends(connection, mine.delivery.delivery_id, mine.where, "failed", reason=str(error))
+        raise
 
 
 def _judge(place: Place, gate: Gate, attempt: int) -> list[Verdict]:
