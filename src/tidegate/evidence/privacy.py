@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from psycopg import sql
-from pydantic import SecretStr
 
 from tidegate.contracts import Contract, load
 from tidegate.errors import HeldError
+from tidegate.evidence import made_up
 from tidegate.evidence.probe import Finding, Ground
-from tidegate.migrate import door
 from tidegate.people import erase, places
 from tidegate.people.export import export
 from tidegate.people.person import Person, personal
 from tidegate.run import demo
 from tidegate.run.bookings import DATASET, bookings
-from tidegate.sealing import Keyring, keyring
-from tidegate.sealing.keys import generate
+from tidegate.sealing import keyring
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect, connect_to
 from tidegate.wave import ingest
@@ -48,21 +44,13 @@ class _Kept:
 
 def erasure(ground: Ground) -> Iterator[Finding]:
     """Export a made-up passenger, erase them, and look for them in tables, landed files and refused rows."""
-    place = ground.rehearsal
-    with place.scratch("erasure") as dsn, tempfile.TemporaryDirectory() as folder:
-        door.upgrade(dsn, ground.settings.project)
-        home = Path(folder)
-        apart = {
-            "home": home, "inbox": home / "inbox", "landing_url": None,
-            "encryption_keys": SecretStr(str(Keyring((generate("k1"),)))),
-        }  # fmt: skip
-        settings = place.settings(ground.settings, dsn).model_copy(update=apart)
+    with made_up.warehouse(ground, "erasure") as settings:
         contract = load(settings, DATASET)
         row, others = _delivered(settings, contract)
         # What somebody else has, too, does not tell of this person.
         mine = [row[name] for name in personal(contract) if row[name] and row[name] not in others]
         person = Person.called([f"email={row['email']}"], [contract], keyring(settings).newest)
-        superuser = place.primary.dsn("erasure")
+        superuser = ground.rehearsal.primary.dsn("erasure")
         found, kept = _exported(settings, contract, person), _kept(settings, contract, superuser)
         erased = erase.erase(settings, [contract], person, by="the probe", why="to see what is left")
         left, after = _exported(settings, contract, person), _kept(settings, contract, superuser)
