@@ -164,8 +164,11 @@ class Decide(HITLOperator):  # type: ignore[misc]
 
     def execute(self, context: Any) -> Any:
         """Ask; skipped where the leader is sure."""
+        from tidegate.observe import alerts
+
         asked = self._asked()
         self.subject, self.body, self.options = asked.title, asked.text, asked.options
+        alert.tell(alerts.unsure(self.where["delivery_id"], asked.title), context)
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> str:

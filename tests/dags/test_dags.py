@@ -126,6 +126,14 @@ def test_reading_a_file_imports_nothing_heavy(files: dict[str, dict[str, Any]], 
     assert sorted(set(files[file]["imported"]) & HEAVY) == []
 
 
+def test_where_no_connection_to_a_model_is_named_nobody_thinks_with_one(files: dict[str, dict[str, Any]]) -> None:
+    imported = files["team.py"]["imported"]
+    assert [name for name in imported if name.startswith("pydantic_ai") or name == "dags.wiring.mind"] == []
+    for name, dag in files["team.py"]["dags"].items():
+        assert [task for task in dag["dependents"] if ".thinks." in task] == [], name
+        assert dag["dependents"], name
+
+
 def test_every_dag_has_a_manual_that_says_what_to_do_when_it_fails(dags: dict[str, dict[str, Any]]) -> None:
     assert [name for name, dag in dags.items() if "### When it fails" not in (dag["doc"] or "")] == []
     assert [name for name, dag in dags.items() if "None" in dag["doc"] or "0:00:00" in dag["doc"]] == []

@@ -122,7 +122,7 @@ def house(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
         probes["explain"][EXPLAIN] |= {"p95_ms": 61.2}
         one = begun(settings, "thought_about", probes=probes)
         one.wave("2")
-        refused, broken = ([e for e in exhibits(one) if e.path == path][0] for path in (EXPLAIN, PGTAP))
+        refused, broken = (next(e for e in exhibits(one) if e.path == path) for path in (EXPLAIN, PGTAP))
         tap = Verdict(
             Gate.PGTAP.value, "pgtap failed", "FAIL", f"1 ({PGTAP})", "= 0", "teams/database.yaml:9", "1", broken.sha256
         )

@@ -54,6 +54,11 @@ def question(delivery_id: str, kind: str, title: str) -> str:
     )
 
 
+def unsure(delivery_id: str, title: str) -> str:
+    """Tell that neither a role that thinks with a model nor its leader is sure, and where to answer."""
+    return _clip(f"ASKED: {title} Delivery {delivery_id} waits: answer in Airflow (Required Actions).")
+
+
 def _clip(text: str) -> str:
     # A delivered value must not address anybody (<!channel>) or show as a link.
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
