@@ -59,7 +59,10 @@ def check(run: str = _RUN, json: bool = _JSON) -> None:
 
 
 def verify(run: str = _RUN, json: bool = _JSON) -> None:
-    """Compute every hash of the manifests again, and of the ledger's evidence; exit status 1 when one differs."""
+    """Compute every hash of the manifests again, and of the ledger's evidence; exit status 1 when one differs.
+
+    A probe that could not run has left nothing to differ: it is told of, and the gates that need it refuse.
+    """
     from tidegate.commands._display import print_json, print_line
     from tidegate.commands.team.run import find
     from tidegate.delivery import manifest, steps, work
@@ -75,13 +78,15 @@ def verify(run: str = _RUN, json: bool = _JSON) -> None:
         for one in found
         if one.manifest.removesuffix("_manifest.md") in worked or not one.manifest.endswith("_manifest.md")
     ]
+    wrong = [one for one in found if not one.missing]
     if json:
         print_json(found)
     else:
         for one in found:
             print_line(f"{one.manifest}: {one.path}: {one.told}")
+        taken = sum(1 for e in case.exhibits if e.sha256)
         typer.echo(
-            f"{sum(1 for e in case.exhibits if e.sha256)} files of evidence, {len(found)} not as they were taken"
+            f"{taken} files of evidence, {len(wrong)} not as they were taken; {len(found) - len(wrong)} probes could not run"
         )
-    if found:
+    if wrong:
         raise typer.Exit(1)
