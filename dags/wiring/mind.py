@@ -141,7 +141,7 @@ def take_in(
         for who, said in answers.items():
             if said is not None:
                 usage = ti.xcom_pull(task_ids=ti.task_id.replace("take_in", who), key="usage")
-                thinking.note(settings, at, who, 0, usage)
+                thinking.note(settings, at, who, f"answered in {ti.run_id}", usage)
         answer = thinking.advice_of(settings, at, advised, answered)
         # Asked again and without an answer, a role has not answered: what it was unsure of does not count.
         last = again if answer and answer != WITHOUT else drafted
@@ -202,7 +202,9 @@ def _noting(where: dict[str, Any], who: str) -> Callable[[Any], None]:
         usage = ti.xcom_pull(task_ids=ti.task_id, key="usage")
         error = context.get("exception")
         at = thinking.Where(**{**where, "delivery_id": delivery})
-        thinking.note(settings, at, who, ti.try_number, usage, f"{type(error).__name__}: {error}")
+        thinking.note(
+            settings, at, who, f"try {ti.try_number} of {ti.run_id}", usage, f"{type(error).__name__}: {error}"
+        )
 
     return note
 

@@ -392,10 +392,10 @@ def test_what_models_may_cost_is_in_the_estimate_and_what_they_cost_is_counted_o
     assert (house.root / "COST_ESTIMATION.md").read_text().startswith("# Cost estimation: $5.00\n")
     before = mind.share(house.work())
     for _ in range(2):
-        thinking.note(settings, where, "drafts", 0, {"total_tokens": 20_000, "cost": None})
-    thinking.note(settings, where, "advises", 0, {"total_tokens": 9, "cost": "1.00"})
+        thinking.note(settings, where, "drafts", "try 1", {"total_tokens": 20_000, "cost": None})
+    thinking.note(settings, where, "advises", "try 1", {"total_tokens": 9, "cost": "1.00"})
     assert before - mind.share(house.work()) == Decimal("1.5") / len(house.one.team.wave("2").roles)
-    told = thinking.brief(settings, house.where())
+    told = thinking.brief(settings, house.where("DBA"))
     assert Decimal(told["drafts_dollars"]) == Decimal("3.5") / 5 / 2
     assert told["drafts_tokens"] == 14_000
 
@@ -404,7 +404,7 @@ def test_models_that_cost_more_than_was_approved_stop_the_delivery(house: Minded
     settings, where = house.settings, house.where("CACHE")
     for tokens in (140_000, 240_000):
         thinking.note(
-            settings, where, f"of {tokens}", 0, {"total_tokens": tokens, "cost": str(Decimal(tokens) / 40_000)}
+            settings, where, f"of {tokens}", "try 1", {"total_tokens": tokens, "cost": str(Decimal(tokens) / 40_000)}
         )
         if tokens == 140_000:
             with pytest.raises(NotDueError, match="the budget for models is used up"):
@@ -414,6 +414,12 @@ def test_models_that_cost_more_than_was_approved_stop_the_delivery(house: Minded
     assert "Cost estimation: $11.00" in (house.root / "COST_ESTIMATION.md").read_text()
     approve(settings, house.one, "$11.00")
     assert thinking.take_in(settings, where, "shown", None, None)["taken"] == []
+
+
+def test_what_was_answered_is_not_paid_for_again_when_a_delivery_goes_on(house: Minded) -> None:
+    house.answered({"confidence": 0.95})
+    with pytest.raises(NotDueError, match="thought about before"):
+        thinking.brief(house.settings, house.where())
 
 
 def test_without_a_connection_nothing_of_it_costs_or_says_anything(house: Minded) -> None:

@@ -50,11 +50,15 @@ def brief(settings: Settings, where: Where) -> dict[str, Any]:
     """Return what a role's model is shown, and by who is to answer the dollars and tokens that they may cost.
 
     Raises:
-        NotDueError: nothing is left of the budget; the ledger is told.
+        NotDueError: the role has thought about it before, or nothing is left of the budget; the ledger is told.
         GateError: with a model, the delivery costs more than somebody has approved.
     """
     steps.require_covered(steps.find(settings, where.delivery_id))
     work = where.work(settings)
+    with connect(settings) as connection:
+        before = thoughts.newest(connection, where.delivery_id, work.where)
+    if before is not None and before.confidence:
+        raise NotDueError("it was thought about before, and what was answered is paid for")
     share = mind.share(work)
     if not share:
         reason = (
@@ -134,8 +138,8 @@ def advice_of(settings: Settings, where: Where, advised: dict[str, Any] | None, 
     return advice.answer if mind.is_sure(where.work(settings), advice.confidence) else None
 
 
-def note(settings: Settings, where: Where, who: str, attempt: int, usage: Any, error: str | None = None) -> None:
-    """Write down what an answer cost; the same one told twice counts once."""
+def note(settings: Settings, where: Where, who: str, attempt: str, usage: Any, error: str | None = None) -> None:
+    """Write down what an answer cost; `attempt` says which one it was: told twice, it counts once."""
     cost = thoughts.spent_of(settings, usage, error)
     with connect(settings) as connection:
         thoughts.record_spent(

@@ -55,11 +55,11 @@ def spent_of(settings: Settings, usage: dict[str, Any] | None, error: str | None
 
 
 def record_spent(
-    connection: Connection, delivery_id: str, where: tuple[str, str, int], who: str, attempt: int, spent: Spent
+    connection: Connection, delivery_id: str, where: tuple[str, str, int], who: str, attempt: str, spent: Spent
 ) -> None:
     """Write down what an answer cost; `where` is wave, role and attempt, `who` the one that answered, at which attempt of theirs."""
     note = {"tokens": spent.tokens, "dollars": str(spent.dollars), "error": spent.error}
-    _record(connection, delivery_id, where, f"{who}, try {attempt}", note)
+    _record(connection, delivery_id, where, f"{who}, {attempt}", note)
 
 
 def record(connection: Connection, delivery_id: str, where: tuple[str, str, int], thought: Thought) -> None:
