@@ -18,7 +18,7 @@ from pydantic_ai.models.test import TestModel
 from tests.conftest import CHECKOUT, KEYS, OWNER, PASSWORD, TEMPLATE
 from tests.delivery.delivered import Delivered, _git, begun, measured, project
 
-from tidegate.delivery import ledger, manifest, merge, mind, steps, thinking, thoughts, work
+from tidegate.delivery import cases, ledger, manifest, merge, mind, thinking, thoughts, work
 from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import judge
 from tidegate.delivery.proposal import Proposal, instructions, refusals
@@ -79,7 +79,7 @@ class Minded:
         return _git(self.settings.project, "log", "--format=%H %B", "ai-team")
 
     def work(self, code: str = "PG", wave: str = "2") -> Work:
-        return steps.find(self.settings, self.one.delivery_id).role(code, wave)
+        return cases.find(self.settings, self.one.delivery_id).role(code, wave)
 
     def where(self, code: str = "PG") -> Where:
         return Where(self.one.delivery_id, code, "2", 1)
@@ -255,7 +255,7 @@ def test_a_model_claims_nothing_that_was_not_measured(house: Minded, text: str, 
 def test_a_claimed_sign_off_signs_nothing(house: Minded) -> None:
     told = {"confidence": 1.0, "prose": [{"artifact": "qa/QA_SIGNOFF.md", "text": "It is good."}]}
     assert "is signed" in " ".join(house.answered(told).refused)
-    case = steps.gather(steps.find(house.settings, house.one.delivery_id))
+    case = cases.gather(cases.find(house.settings, house.one.delivery_id))
     (signed,) = [v for v in judge(Gate.QA, case) if v.rule == "qa/QA_SIGNOFF.md"]
     assert (signed.verdict, signed.value) == ("FAIL", "not signed")
 
@@ -266,7 +266,7 @@ def test_evidence_that_a_model_would_have_edited_is_found_by_the_manifest(house:
     before = path.read_bytes()
     path.write_text('{"p95_ms": 1}')
     try:
-        case = steps.gather(steps.find(house.settings, house.one.delivery_id))
+        case = cases.gather(cases.find(house.settings, house.one.delivery_id))
         (said,) = [v for v in judge(Gate.EVIDENCE, case) if v.rule == "manifest of PG"]
         assert said.verdict == "FAIL"
         assert EXPLAIN in said.value
@@ -424,7 +424,7 @@ def test_what_was_answered_is_not_paid_for_again_when_a_delivery_goes_on(house: 
 
 def test_without_a_connection_nothing_of_it_costs_or_says_anything(house: Minded) -> None:
     alone = house.settings.model_copy(update={"team_model_connection": None})
-    mine = steps.find(alone, house.one.delivery_id).role("PG", "2")
+    mine = cases.find(alone, house.one.delivery_id).role("PG", "2")
     assert mine.thought is None
     assert thoughts.expected(alone, mine.strategy, mine.delivery.delivery_id) == 0
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tidegate.delivery import approval, ledger, status, steps, team
+from tidegate.delivery import approval, cases, ledger, status, steps, team
 from tidegate.delivery.ledger import Decision, Delivery, Kind
 from tidegate.delivery.team import Team
 from tidegate.errors import BusyError, StackError, TidegateError, UsageError
@@ -77,7 +77,7 @@ def answer(settings: Settings, delivery: Delivery, kind: Kind, decision: Decisio
         UsageError: it asks nothing of the kind, or this person may not decide.
         TidegateError: the answer was not taken: what was shown has changed.
     """
-    place = steps.find(settings, delivery.delivery_id)
+    place = cases.find(settings, delivery.delivery_id)
     approval.check(settings, place.team, kind, decision, by=by, why=why)
     dag_id, task = dag_of(place.team), f"approve_{kind}"
     with session(settings) as airflow:
@@ -103,7 +103,7 @@ def pause(settings: Settings, delivery: Delivery) -> None:
     _require_unfinished(delivery)
     with connect(settings) as connection:
         ledger.set_state(connection, delivery.delivery_id, "paused", "paused by a person: `team resume` goes on")
-    place = steps.find(settings, delivery.delivery_id)
+    place = cases.find(settings, delivery.delivery_id)
     with _if_there(settings) as airflow:
         if airflow is not None:
             airflow.sleep(dag_of(place.team))
@@ -120,7 +120,7 @@ def resume(settings: Settings, delivery: Delivery) -> str:
     if delivery.state == "success":
         raise UsageError(f"{delivery.delivery_id} has ended well: there is nothing to go on with")
     status.validate(settings)
-    place = steps.find(settings, delivery.delivery_id)
+    place = cases.find(settings, delivery.delivery_id)
     dag_id = dag_of(place.team)
     with session(settings) as airflow:
         airflow.wait_for([dag_id])
@@ -141,7 +141,7 @@ def resume(settings: Settings, delivery: Delivery) -> str:
 def stop(settings: Settings, delivery: Delivery, *, by: str, why: str) -> None:
     """End a delivery as failed; what it made stays."""
     _require_unfinished(delivery)
-    place = steps.find(settings, delivery.delivery_id)
+    place = cases.find(settings, delivery.delivery_id)
     with connect(settings) as connection:
         ledger.set_state(connection, delivery.delivery_id, "failed", f"stopped by {by}: {why}")
     with _if_there(settings) as airflow:

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from tidegate.delivery import ledger, steps, work
+from tidegate.delivery import cases, ledger, work
 from tidegate.delivery.ledger import Delivery
 from tidegate.errors import UsageError
 from tidegate.settings import Settings
@@ -48,6 +48,6 @@ def write(settings: Settings, delivery: Delivery, topic: str, choice: str, *, by
                 "decided_by": by, "why": why,
             },
         )  # fmt: skip
-    place = steps.find(settings, delivery.delivery_id)
+    place = cases.find(settings, delivery.delivery_id)
     first = place.team.waves[0].wave
     work.write(place.role(place.team.leader, first), "DECISION_LOG.md")

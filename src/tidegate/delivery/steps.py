@@ -5,11 +5,9 @@ Each finds in the ledger how far the delivery has come, and may be run again: wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -19,7 +17,6 @@ from tidegate.delivery import (
     checkout,
     github,
     ledger,
-    manifest,
     release,
     scaling,
     status,
@@ -29,16 +26,15 @@ from tidegate.delivery import (
     work,
 )
 from tidegate.delivery import merge as merging
+from tidegate.delivery.cases import Place, failing, find, gather, inside, responsible
 from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import Case, judge
 from tidegate.delivery.ledger import Decision, Delivery, Kind
 from tidegate.delivery.report import press
-from tidegate.delivery.roles import pm, qa
-from tidegate.delivery.strategy import read
+from tidegate.delivery.roles import pm
 from tidegate.delivery.strategy.check import check
-from tidegate.delivery.strategy.model import Strategy
 from tidegate.delivery.strategy.read import look
-from tidegate.delivery.team import Role, Team
+from tidegate.delivery.team import Team
 from tidegate.delivery.work import Work
 from tidegate.errors import BusyError, StrategyError, TerminalError, TidegateError, UsageError
 from tidegate.gates.verdict import Verdict, worst
@@ -75,24 +71,6 @@ class Question:
     subject: approval.Subject
 
 
-@dataclass(frozen=True)
-class Place:
-    """A delivery with its team and its strategy, as every step finds them."""
-
-    settings: Settings
-    team: Team
-    strategy: Strategy
-    delivery: Delivery
-
-    def role(self, code: str, wave: str, attempt: int = 1) -> Work:
-        """Return the work of a role, with what gates have refused so far."""
-        with connect(self.settings) as connection:
-            said = ledger.verdicts(connection, self.delivery.delivery_id)
-        failing = tuple(one for one in said if one.verdict == "FAIL")
-        role: Role = self.team.roles[code]
-        return Work(self.settings, self.team, self.strategy, self.delivery, role, wave, attempt, failing)
-
-
 def begin(
     settings: Settings, name: str, delivery_id: str, *, strategy: str | None, started_by: str, dag_run_id: str, say: Say
 ) -> Delivery:
@@ -104,7 +82,7 @@ def begin(
     """
     found = team.load(settings.project, name)
     path = strategy or found.strategy
-    seen = look(_inside(settings, path))
+    seen = look(inside(settings, path))
     fatal = [finding for finding in check(seen) if finding.fatal]
     if fatal:
         told = "; ".join(f"line {one.line}: {one.told}" for one in fatal[:5])
@@ -116,7 +94,7 @@ def begin(
         if before is None or before.delivery_id != delivery_id:
             row = {
                 "delivery_id": delivery_id, "team": found.name, "strategy": path,
-                "strategy_sha256": work.hash_of(_inside(settings, path)), "code_version": checkout.version(settings.project),
+                "strategy_sha256": work.hash_of(inside(settings, path)), "code_version": checkout.version(settings.project),
                 "started_by": started_by or "somebody", "dag_run_id": dag_run_id,
             }  # fmt: skip
             ledger.begin(connection, row)
@@ -141,15 +119,6 @@ def go_on(settings: Settings, delivery_id: str, dag_run_id: str, say: Say) -> De
         ledger.reopen(connection, delivery_id, dag_run_id)
     rehearsal.up(settings, say)
     return find(settings, delivery_id).delivery
-
-
-def find(settings: Settings, delivery_id: str) -> Place:
-    """Return a delivery with its team and strategy."""
-    with connect(settings) as connection:
-        delivery = ledger.get(connection, delivery_id)
-    found = team.load(settings.project, delivery.team)
-    strategy = read(_inside(settings, delivery.strategy))
-    return Place(settings, found, replace(strategy, path=Path(delivery.strategy)), delivery)
 
 
 def perform(
@@ -383,55 +352,6 @@ def finish(settings: Settings, delivery_id: str) -> str:
     return released[0].version
 
 
-def gather(place: Place) -> Case:
-    """Return all that gates judge by, as it is at this moment: the ledger, and the team's files."""
-    with connect(place.settings) as connection:
-        identity = place.delivery.delivery_id
-        exhibits, done = ledger.exhibits(connection, identity), ledger.work(connection, identity)
-        said, given = ledger.verdicts(connection, identity), ledger.approvals(connection, identity)
-    root = work.folder(place.settings)
-    named = {path for one in done for path in one.artifacts} | {
-        path for g in place.team.gates.values() for path in g.files
-    }
-    files = {path: sha for path in named if (sha := work.hash_of(root / path))}
-    signed = {
-        path: qa.signed((root / path).read_text(encoding="utf-8"))
-        for path in (rules.signed for rules in place.team.gates.values())
-        if path in files
-    }
-    subjects = {
-        kind: _subject(place, kind)
-        for kind in (rules.approval for rules in place.team.gates.values())
-        if kind and any(a.kind == kind for a in given)
-    }
-    return Case(
-        place.team, place.strategy, tuple(exhibits), tuple(done), tuple(said), tuple(given), files,
-        tuple(found for code in place.team.roles for found in manifest.verify(root, code, exhibits)), subjects, signed,
-    )  # fmt: skip
-
-
-def failing(case: Case) -> list[Verdict]:
-    """Return the rules that keep the delivery in its loop; that another gate refuses is no rule of its own."""
-    gates = {gate.value: rules for gate, rules in case.team.gates.items() if case.team.is_looped(rules.wave)}
-    echoes = {*gates, *(rules.signed for rules in gates.values())}
-    return [v for v in case.verdicts if v.gate in gates and v.rule not in echoes and v.verdict == "FAIL"]
-
-
-def responsible(case: Case, failed: Sequence[Verdict] | None = None) -> list[str]:
-    """Return the roles that work again on what is refused: whose artifact or probe it is, else whom the gate names."""
-    found: set[str] = set()
-    for verdict in failing(case) if failed is None else failed:
-        named = case.team.gates[Gate(verdict.gate)].again
-        words = set(re.findall(r"[A-Za-z_]+", verdict.rule))
-        whose = {code for code in named if code in words or words & _probes(case.team, code)}
-        found |= whose or set(named)
-    return [code for code in case.team.roles if code in found]
-
-
-def _probes(found: Team, code: str) -> set[str]:
-    return {probe for probes in found.roles[code].evidence.values() for probe in probes}
-
-
 def show(place: Place) -> None:
     """Write the board and the state of the delivery anew."""
     now = find(place.settings, place.delivery.delivery_id)
@@ -488,14 +408,6 @@ def _shown(place: Place, case: Case, kind: Kind) -> approval.Subject:
     return (
         approval.of_rules(failing(case)) if kind == "unmet" else approval.subject(place.settings, place.delivery, kind)
     )
-
-
-def _subject(place: Place, kind: str) -> str:
-    try:
-        return approval.subject(place.settings, place.delivery, kind).sha256  # type: ignore[arg-type]
-    except TerminalError:
-        # Not written yet, or something that it stands for cannot be read any more: a migration without its way back.
-        return "gone"
 
 
 def _let_pass(place: Place, failed: Sequence[Verdict], *, by: str, why: str) -> None:
@@ -560,8 +472,3 @@ def _set_state(place: Place, state: ledger.State, reason: str | None) -> None:
     with connect(place.settings) as connection:
         ledger.set_state(connection, place.delivery.delivery_id, state, reason)
     show(place)
-
-
-def _inside(settings: Settings, path: str) -> Path:
-    # An absolute path stays as it is.
-    return settings.project / path

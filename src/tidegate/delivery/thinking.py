@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tidegate.delivery import decisions, mind, steps, thoughts
+from tidegate.delivery import cases, decisions, mind, steps, thoughts
 from tidegate.delivery.proposal import WITHOUT, Advice, Proposal
 from tidegate.delivery.steps import NotDueError
 from tidegate.delivery.thoughts import Thought
@@ -34,7 +34,7 @@ class Where:
 
     def work(self, settings: Settings) -> Work:
         """Return it, with what gates refuse now."""
-        return steps.find(settings, self.delivery_id).role(self.code, self.wave, self.attempt)
+        return cases.find(settings, self.delivery_id).role(self.code, self.wave, self.attempt)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def brief(settings: Settings, where: Where) -> dict[str, Any]:
         NotDueError: the role has thought about it before, or nothing is left of the budget; the ledger is told.
         GateError: with a model, the delivery costs more than somebody has approved.
     """
-    steps.require_covered(steps.find(settings, where.delivery_id))
+    steps.require_covered(cases.find(settings, where.delivery_id))
     work = where.work(settings)
     with connect(settings) as connection:
         before = thoughts.newest(connection, where.delivery_id, work.where)
@@ -113,7 +113,7 @@ def question(settings: Settings, where: Where, drafted: dict[str, Any], advised:
 
 def decided(settings: Settings, where: Where, asked: Question, choice: str, *, by: str, why: str) -> str:
     """Write down what a person has answered; return it as the role is told."""
-    place = steps.find(settings, where.delivery_id)
+    place = cases.find(settings, where.delivery_id)
     decisions.write(settings, place.delivery, asked.title, choice, by=by, why=why)
     return choice if choice == WITHOUT else f"{choice} ({by}: {why})"
 
@@ -169,7 +169,7 @@ def take_in(
         mind.tell(work, thought)
     else:
         thought = mind.take_in(work, Proposal(**drafted), shown, answer or "")
-    steps.require_covered(steps.find(settings, where.delivery_id))
+    steps.require_covered(cases.find(settings, where.delivery_id))
     return {
         "taken": sorted([*thought.prose, *thought.files]), "commit": thought.commit, "refused": list(thought.refused),
     }  # fmt: skip

@@ -39,14 +39,14 @@ def waive(
 ) -> None:
     """Let one rule of a gate pass unmet, as it fails now; the next judgement tells who did, and why."""
     from tidegate.commands.team.run import find
-    from tidegate.delivery import approval, steps
+    from tidegate.delivery import approval, cases
     from tidegate.delivery.judge import name_of_rule
     from tidegate.errors import UsageError
     from tidegate.settings import get_settings
 
     settings = get_settings()
-    place = steps.find(settings, find(settings, run).delivery_id)
-    failing = {name_of_rule(one): one for one in steps.gather(place).verdicts if one.verdict == "FAIL"}
+    place = cases.find(settings, find(settings, run).delivery_id)
+    failing = {name_of_rule(one): one for one in cases.gather(place).verdicts if one.verdict == "FAIL"}
     if rule not in failing:
         raise UsageError(f"found {rule!r}, expected one that fails: {'; '.join(failing) or 'none does'}")
     approval.waive(settings, place.team, place.delivery, failing[rule], by=name, why=why)

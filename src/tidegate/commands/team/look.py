@@ -39,13 +39,13 @@ def check(run: str = _RUN, json: bool = _JSON) -> None:
     """Let every gate judge what has been measured so far, and write nothing down; exit status 1 when one refuses."""
     from tidegate.commands._display import print_json, print_table
     from tidegate.commands.team.run import find
-    from tidegate.delivery import steps
+    from tidegate.delivery import cases
     from tidegate.delivery.judge import judge
     from tidegate.settings import get_settings
 
     settings = get_settings()
-    place = steps.find(settings, find(settings, run).delivery_id)
-    case = steps.gather(place)
+    place = cases.find(settings, find(settings, run).delivery_id)
+    case = cases.gather(place)
     said = [verdict for gate in place.team.gates for verdict in judge(gate, case)]
     if json:
         print_json(said)
@@ -65,12 +65,12 @@ def verify(run: str = _RUN, json: bool = _JSON) -> None:
     """
     from tidegate.commands._display import print_json, print_line
     from tidegate.commands.team.run import find
-    from tidegate.delivery import manifest, steps, work
+    from tidegate.delivery import cases, manifest, work
     from tidegate.settings import get_settings
 
     settings = get_settings()
-    place = steps.find(settings, find(settings, run).delivery_id)
-    case = steps.gather(place)
+    place = cases.find(settings, find(settings, run).delivery_id)
+    case = cases.gather(place)
     found = [*case.manifests, *manifest.strays(work.folder(settings), case.exhibits)]
     worked = {one.role for one in case.work if one.state == "done"}
     found = [
