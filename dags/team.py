@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param, TaskGroup, cross_downstream, dag, get_current_context, get_parsing_context, task
-from airflow.sdk.exceptions import AirflowSkipException
 from dags.wiring.ask import Ask
 from dags.wiring.policy import policy
-from dags.wiring.task import at_work
+from dags.wiring.task import at_work, if_due
 
 from tidegate.delivery import team as teams
 from tidegate.delivery.gate import Gate
@@ -172,7 +171,7 @@ def work(team: Team, code: str, wave: Wave, attempt: int = 1, *, only: str | Non
             taken = measure.override(trigger_rule=rule)(**where, only="take", again=again)
         if only is None:
             write = perform.override(
-                task_id="write", trigger_rule="none_failed", task_display_name=f"{role.name} writes"
+                task_id="write", trigger_rule="none_failed_min_one_success", task_display_name=f"{role.name} writes"
             )
             written = write(**where, only="make", again=again)
             taken >> written
@@ -188,7 +187,7 @@ def split(delivery_id: str, code: str, wave: str, attempt: int, again: bool) -> 
     """Tell which probes each hand runs: one hand has them all, unless a rule of the strategy calls for more."""
     from tidegate.delivery import steps
 
-    with at_work(dataset="delivery", batch_id=delivery_id) as settings, _skipped():
+    with at_work(dataset="delivery", batch_id=delivery_id) as settings, if_due():
         return steps.split(settings, delivery_id, code, wave, attempt, responsible_only=again)
 
 
@@ -206,7 +205,7 @@ def perform(
     """Let a role measure and write; skipped when there is nothing for it to do, with the reason in the log."""
     from tidegate.delivery import steps
 
-    with at_work(dataset="delivery", batch_id=delivery_id) as settings, _skipped():
+    with at_work(dataset="delivery", batch_id=delivery_id) as settings, if_due():
         return steps.perform(
             settings,
             delivery_id,
@@ -240,7 +239,7 @@ def decide(delivery_id: str, gate: str, attempt: int) -> dict[str, Any]:
     """Judge; red when a rule is not met: the log names value, target and the line that it is written in."""
     from tidegate.delivery import steps
 
-    with at_work(dataset="delivery", batch_id=delivery_id) as settings, _skipped():
+    with at_work(dataset="delivery", batch_id=delivery_id) as settings, if_due():
         return steps.decide(settings, delivery_id, Gate(gate), attempt)
 
 
@@ -263,7 +262,7 @@ def report(delivery_id: str) -> dict[str, str]:
     """Write slides, PDF and page of how it stands."""
     from tidegate.delivery import steps
 
-    with at_work(dataset="delivery", batch_id=delivery_id) as settings, _skipped():
+    with at_work(dataset="delivery", batch_id=delivery_id) as settings, if_due():
         return steps.report(settings, delivery_id)
 
 
@@ -273,7 +272,7 @@ def release(delivery_id: str) -> str:
     from tidegate.delivery import steps
     from tidegate.observe import logs
 
-    with at_work(dataset="delivery", batch_id=delivery_id) as settings, _skipped():
+    with at_work(dataset="delivery", batch_id=delivery_id) as settings, if_due():
         return steps.deploy(settings, delivery_id, logs.get(__name__).info)
 
 
@@ -282,7 +281,7 @@ def merge(delivery_id: str) -> str:
     """Merge into main what was approved, beside every checkout; or write down how a person does it."""
     from tidegate.delivery import steps
 
-    with at_work(dataset="delivery", batch_id=delivery_id) as settings, _skipped():
+    with at_work(dataset="delivery", batch_id=delivery_id) as settings, if_due():
         return steps.merge(settings, delivery_id)
 
 
@@ -293,19 +292,6 @@ def close(delivery_id: str) -> str:
 
     with at_work(dataset="delivery", batch_id=delivery_id) as settings:
         return steps.finish(settings, delivery_id)
-
-
-class _skipped:  # noqa: N801 read as a clause of a with statement
-    """Skip the task where its step is not due."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from tidegate.delivery.steps import NotDueError
-
-        if isinstance(error, NotDueError):
-            raise AirflowSkipException(str(error)) from None
 
 
 def _doing(only: str | None) -> str:

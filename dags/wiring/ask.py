@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
-from airflow.sdk.exceptions import AirflowSkipException
 from dags.wiring import alert
-from dags.wiring.task import at_work
+from dags.wiring.task import at_work, if_due
 
 if TYPE_CHECKING:
     from tidegate.delivery.ledger import Decision
@@ -38,14 +37,10 @@ class Ask(HITLOperator):  # type: ignore[misc]
     def execute(self, context: Any) -> Any:
         """Ask; where it was decided before about exactly this, or there is nothing to decide, go on at once."""
         from tidegate.delivery import steps
-        from tidegate.delivery.steps import NotDueError
         from tidegate.observe import alerts
 
-        with at_work(dataset="delivery", batch_id=self.delivery_id) as settings:
-            try:
-                question = steps.ask(settings, self.delivery_id, self.kind)  # type: ignore[arg-type]
-            except NotDueError as error:
-                raise AirflowSkipException(str(error)) from None
+        with at_work(dataset="delivery", batch_id=self.delivery_id) as settings, if_due():
+            question = steps.ask(settings, self.delivery_id, self.kind)  # type: ignore[arg-type]
         if question is None:
             return {"decision": "decided before, or nothing to decide"}
         self.subject, self.body = question.title, question.text
