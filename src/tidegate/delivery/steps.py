@@ -213,9 +213,12 @@ def decide(settings: Settings, delivery_id: str, gate: Gate, attempt: int = 1) -
     place = find(settings, delivery_id)
     rules = place.team.gates[gate]
     _require_due(place, rules.wave, attempt)
+    with connect(settings) as connection:
+        # Whoever goes on with a delivery has mended something: it is measured again, in attempts of its own.
+        tried = max(ledger.refused_in(connection, delivery_id, gate.value), default=attempt)
     said = _judge(place, gate, attempt)
     if not place.team.is_looped(rules.wave):
-        for again in range(2, _AGAIN + 1):
+        for again in range(tried + 1, tried + _AGAIN):
             if worst(said) != "FAIL" or not rules.again or rules.approval:
                 break
             for code in responsible(gather(place), [one for one in said if one.verdict == "FAIL"]):
