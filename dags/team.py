@@ -290,8 +290,9 @@ def close(delivery_id: str) -> str:
     """Say how it ended; red unless it was released."""
     from tidegate.delivery import steps
 
-    with at_work(dataset="delivery", batch_id=delivery_id) as settings:
-        return steps.finish(settings, delivery_id)
+    run_id = get_current_context()["dag_run"].run_id
+    with at_work(dataset="delivery", batch_id=delivery_id) as settings, if_due():
+        return steps.finish(settings, delivery_id, run_id)
 
 
 def _doing(only: str | None) -> str:

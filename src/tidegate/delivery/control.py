@@ -124,7 +124,8 @@ def resume(settings: Settings, delivery: Delivery) -> str:
     dag_id = dag_of(place.team)
     with session(settings) as airflow:
         airflow.wait_for([dag_id])
-        if airflow.state_of(dag_id, delivery.dag_run_id) in _LIVING:
+        # The run of one that has ended only comes to its own end, however long that takes.
+        if delivery.state not in ledger.ENDED and airflow.state_of(dag_id, delivery.dag_run_id) in _LIVING:
             run = delivery.dag_run_id
             with connect(settings) as connection:
                 ledger.reopen(connection, delivery.delivery_id, run)

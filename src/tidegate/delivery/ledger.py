@@ -211,14 +211,26 @@ def reopen(connection: Connection, delivery_id: str, dag_run_id: str) -> None:
     )
 
 
-def work_begins(connection: Connection, delivery_id: str, where: tuple[str, str, int]) -> None:
-    """Write down that a role has begun; what was cut short before begins again."""
+def do_again(connection: Connection, delivery_id: str, roles: Sequence[str], reason: str) -> None:
+    """Have what some roles have done for a delivery done anew; what they made and measured stays in the ledger."""
     connection.execute(
+        "UPDATE ops.delivery_work SET state = 'failed', reason = %s WHERE delivery_id = %s AND role = ANY (%s) AND state = 'done'",
+        [reason, delivery_id, list(roles)],
+    )
+
+
+def work_begins(connection: Connection, delivery_id: str, where: tuple[str, str, int]) -> datetime:
+    """Write down that a role has begun, and return when; what was cut short goes on, what has failed begins again."""
+    row = connection.execute(
         "INSERT INTO ops.delivery_work (delivery_id, wave, role, attempt, state) VALUES (%s, %s, %s, %s, 'running') "
         "ON CONFLICT (delivery_id, wave, role, attempt) DO UPDATE SET state = 'running', reason = NULL, finished_at = NULL, "
-        "started_at = CASE delivery_work.state WHEN 'failed' THEN clock_timestamp() ELSE delivery_work.started_at END",
+        "started_at = CASE delivery_work.state WHEN 'failed' THEN clock_timestamp() ELSE delivery_work.started_at END "
+        "RETURNING started_at",
         [delivery_id, *where],
-    )
+    ).fetchone()
+    assert row is not None
+    began: datetime = row["started_at"]
+    return began
 
 
 def work_ends(

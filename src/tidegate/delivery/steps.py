@@ -115,8 +115,14 @@ def go_on(settings: Settings, delivery_id: str, dag_run_id: str, say: Say) -> De
     if place.delivery.state == "success":
         raise UsageError(f"{delivery_id} has ended well: there is nothing to go on with")
     status.validate(settings)
+    case = gather(place)
     with connect(settings) as connection:
         ledger.reopen(connection, delivery_id, dag_run_id)
+        if failing(case):
+            # Whoever goes on has mended something: only what is measured anew closes a finding.
+            testers = [code for wave in place.team.waves if place.team.is_looped(wave.wave) for code in wave.roles]
+            again = [*responsible(case), *testers]
+            ledger.do_again(connection, delivery_id, again, "a gate had refused it: it is measured again")
     rehearsal.up(settings, say)
     return find(settings, delivery_id).delivery
 
@@ -336,13 +342,16 @@ def report(settings: Settings, delivery_id: str) -> dict[str, str]:
     return written.files
 
 
-def finish(settings: Settings, delivery_id: str) -> str:
+def finish(settings: Settings, delivery_id: str, dag_run_id: str) -> str:
     """Say how the delivery has ended, from what the ledger knows, and report it; the rehearsal goes.
 
     Raises:
+        NotDueError: another run of Airflow works on it by now.
         GateError: it has not come to its release.
     """
     place = find(settings, delivery_id)
+    if place.delivery.dag_run_id != dag_run_id:
+        raise NotDueError(f"the run {place.delivery.dag_run_id} works on it now")
     with connect(settings) as connection:
         released = [one for one in ledger.releases(connection, delivery_id) if one.state == "released"]
     reason = f"released as {released[0].version}" if released else place.delivery.reason or _why_not(gather(place))
@@ -385,9 +394,9 @@ def _require_due(place: Place, wave: str, attempt: int) -> None:
         raise BusyError(f"{place.delivery.delivery_id} is paused: `team resume` goes on with it")
     if place.delivery.state in ledger.ENDED:
         raise NotDueError(f"the delivery has ended: {place.delivery.reason}")
-    if attempt > 1 and not _has_refused(place, attempt - 1):
-        raise NotDueError("the attempt before was not refused: there is nothing to do again")
     case = gather(place)
+    if attempt > 1 and not _has_refused(place, case, attempt - 1):
+        raise NotDueError("the attempt before was not refused: there is nothing to do again")
     waves = [one.wave for one in place.team.waves]
     for gate, rules in place.team.gates.items():
         earlier = waves.index(rules.wave) < waves.index(wave)
@@ -428,9 +437,11 @@ def _let_pass(place: Place, failed: Sequence[Verdict], *, by: str, why: str) -> 
             _judge(place, gate, attempt)
 
 
-def _has_refused(place: Place, attempt: int) -> bool:
-    """Say whether an attempt came to its end and was not signed."""
+def _has_refused(place: Place, case: Case, attempt: int) -> bool:
+    """Say whether an attempt came to its end and was not signed, and none has been since."""
     last = [gate.value for gate, rules in place.team.gates.items() if rules.signed and place.team.is_looped(rules.wave)]
+    if not any(one.gate in last and one.verdict == "FAIL" for one in case.verdicts):
+        return False
     with connect(place.settings) as connection:
         return any(attempt in ledger.refused_in(connection, place.delivery.delivery_id, gate) for gate in last)
 

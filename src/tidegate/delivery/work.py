@@ -100,13 +100,13 @@ def do(work: Work) -> dict[str, str]:
 def take(work: Work, probes: Sequence[str] | None = None) -> None:
     """Run the role's probes for this delivery, or those of one hand; each that cannot run leaves its reason.
 
-    What was taken for the same work before, and lies there unchanged, is not taken twice. The manifest follows with the last.
+    What was taken since this work began, and lies there unchanged, is not taken twice. The manifest follows with the last.
     """
     if _done_before(work) is not None:
         return
-    with _begun(work):
+    with _begun(work) as began:
         for name in work.team.evidence(work.role.code, work.wave) if probes is None else probes:
-            if not _taken_before(work, name):
+            if not _taken_before(work, name, began):
                 _measure(work, name)
         manifest.write(_afresh(work), {})
 
@@ -202,8 +202,10 @@ def _done_before(work: Work) -> dict[str, str] | None:
     return None
 
 
-def _taken_before(work: Work, probe: str) -> bool:
-    mine = [one for one in work.taken_by(probe) if (one.wave, one.role, one.attempt) == work.where]
+def _taken_before(work: Work, probe: str, began: datetime) -> bool:
+    mine = [
+        one for one in work.taken_by(probe) if (one.wave, one.role, one.attempt) == work.where and one.taken_at >= began
+    ]
     return bool(mine) and all(hash_of(work.folder / "evidence" / one.path) == one.sha256 for one in mine)
 
 
@@ -213,11 +215,12 @@ def _afresh(work: Work) -> Work:
 
 
 @contextmanager
-def _begun(work: Work) -> Iterator[None]:
+def _begun(work: Work) -> Iterator[datetime]:
+    """Write down that the work begins, or goes on; yield when it began."""
     with connect(work.settings) as connection:
-        ledger.work_begins(connection, work.delivery.delivery_id, work.where)
+        began = ledger.work_begins(connection, work.delivery.delivery_id, work.where)
     try:
-        yield
+        yield began
     except BaseException as error:
         with connect(work.settings) as connection:
             ledger.work_ends(connection, work.delivery.delivery_id, work.where, "failed", reason=str(error))
