@@ -92,7 +92,8 @@ class Repository:
 
     def of_the_user(self) -> dict[str, str]:
         """The hash of every file that is the user's: the work tree, HEAD, index, configuration, what HEAD was, and main."""
-        own = {".git", ".team"}
+        # What Python compiles on import is nobody's.
+        own = {".git", ".team", "__pycache__"}
         inside = [path for path in self.root.rglob("*") if path.is_file() and not own & set(path.parts)]
         kept = [".git/HEAD", ".git/index", ".git/config", ".git/logs/HEAD", ".git/refs/heads/main"]
         files = [*inside, *(self.root / name for name in kept)]

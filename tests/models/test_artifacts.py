@@ -168,7 +168,7 @@ def test_a_figure_is_that_of_the_file_it_links_to(delivered: Delivered) -> None:
 
 def test_what_was_not_measured_is_said_with_its_reason(delivered: Delivered) -> None:
     text = delivered.made["redis/CACHING_STRATEGY.md"]
-    assert "not measured: this stack has no Redis" in text
+    assert "not measured yet: QA in wave 3 runs" in text
     # QA's sign-off was made before any gate has judged.
     assert "has not judged" in delivered.made["qa/QA_SIGNOFF.md"]
 
