@@ -229,12 +229,9 @@ def a_replica_that_stands_still(house: House) -> Iterator[None]:
 
 @contextmanager
 def a_backup_that_is_damaged(house: House) -> Iterator[None]:
-    """Where a table's rows should be, it has nothing but zeros."""
+    """Where its control file should be, it has nothing but zeros; a table's pages the WAL may bring back."""
     newest = shelf.backups(house.settings)[-1]
-    ((path,),) = house.stack.ask("SELECT pg_relation_filepath('raw.flights')")
-    (victim,) = (
-        file for file in shelf.folder_of(house.settings, newest.backup_id).rglob(Path(path).name) if file.match(path)
-    )
+    (victim,) = shelf.folder_of(house.settings, newest.backup_id).rglob("pg_control")
     content = victim.read_bytes()
     victim.write_bytes(bytes(len(content)))
     try:
