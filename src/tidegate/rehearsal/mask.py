@@ -49,13 +49,17 @@ def mask(dsn: str, contracts: Sequence[Contract]) -> dict[str, list[str]]:
             connection.execute(sql.SQL("UPDATE {} SET {}").format(name, sql.SQL(", ").join(values)))
             done[".".join(table)] = [row["column"] for row in columns]
             # The rows of before would lie in the files until somebody vacuums.
-            connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(name))
+            connection.execute(sql.SQL("VACUUM FULL {}").format(name))
         refused = connection.execute(
             "UPDATE quarantine.refused_row SET record = '{}', value = NULL WHERE dataset = ANY (%s)", [datasets]
         )
         if refused.rowcount:
-            connection.execute("VACUUM (FULL, ANALYZE) quarantine.refused_row")
+            connection.execute("VACUUM FULL quarantine.refused_row")
             done["quarantine.refused_row"] = ["record", "value"]
+        # What the planner knows of a column are values of it, for a table of partitions too, which has no rows itself.
+        connection.execute("DELETE FROM pg_statistic")
+        connection.execute("VACUUM FULL pg_statistic")
+        connection.execute("ANALYZE")
     return done
 
 

@@ -193,7 +193,7 @@ def _make(settings: Settings, folder: Path, say: Say) -> Rehearsal:
         for login, password in passwords.items():
             if login not in (SUPERUSER, standby.ROLE):
                 ensure_role(connection, login, password)
-        primary.admits = "all"
+        primary.admits, primary.settings = "all", clone.bounded(primary)
         primary.configure()
         connection.execute("SELECT pg_reload_conf()")
     clone.follow(primary, folder / "replica", Link(passwords[standby.ROLE]))
