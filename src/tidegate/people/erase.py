@@ -17,7 +17,7 @@ from tidegate.errors import UsageError
 from tidegate.gates import audit
 from tidegate.gates.claim import claim
 from tidegate.gates.ledger import Batch
-from tidegate.gates.tables import BatchTable
+from tidegate.gates.tables import BatchTable, of_batches
 from tidegate.ingest import quarantine
 from tidegate.ingest.quarantine import SEALED, RefusedRow
 from tidegate.ingest.spool import spool
@@ -29,7 +29,7 @@ from tidegate.sealing import Seal, columns
 from tidegate.sealing.values import armour
 from tidegate.settings import Settings
 from tidegate.stores import objects
-from tidegate.stores.postgres import Connection, connect
+from tidegate.stores.postgres import Connection, connect, table
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +71,23 @@ def _carry_out(settings: Settings, contracts: Iterable[Contract], person: Person
         for batch in found:
             _erase_batch(settings, contract, batch, person, wish)
         _erase_refused(settings, contract, person, wish)
-    with connect(settings) as connection:
+    with connect(settings, autocommit=True) as connection:
+        if request.has_begun(connection, wish):
+            _clean(connection, concerned)
         return request.finish(connection, wish)
+
+
+def _clean(connection: Connection, concerned: Sequence[Contract]) -> None:
+    """Free the room of the rows as they were, and replace what the planner keeps: values of columns, of anybody."""
+    for contract in concerned:
+        for place in of_batches(connection, dataset=contract.dataset):
+            connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(place.sql))
+        # The table of partitions has no rows of its own, and statistics of all of them.
+        published = f"{contract.schema}.{contract.table}"
+        if connection.execute("SELECT to_regclass(%s) AS oid", [published]).fetchone() != {"oid": None}:
+            connection.execute(sql.SQL("ANALYZE {}").format(table(contract.schema, contract.table)))
+    connection.execute("VACUUM (ANALYZE) quarantine.refused_row")
+    connection.execute("VACUUM pg_statistic")
 
 
 def _stones(contract: Contract) -> dict[str, Any]:
@@ -84,23 +99,20 @@ def _erase_batch(settings: Settings, contract: Contract, batch: Batch, person: P
     with claim(settings, batch.batch_id) as mine:
         place = places.table_of(mine.connection, batch)
         mine.connection.commit()
-        done = _erase_table(mine.connection, settings, contract, place, person, wish) if place else 0
+        if place:
+            _erase_table(mine.connection, settings, contract, place, person, wish)
         mine.check()
         mine.connection.commit()
         _erase_landed(settings, mine.connection, contract, batch, person, wish)
-    if place and done:
-        with connect(settings, autocommit=True) as connection:
-            # What an update leaves behind is the row as it was.
-            connection.execute(sql.SQL("VACUUM {}").format(place.sql))
 
 
 def _erase_table(
     connection: Connection, settings: Settings, contract: Contract, place: BatchTable, person: Person, wish: Request
-) -> int:
+) -> None:
     connection.execute("SELECT ops.enter_all()")
     rows = places.rows_of(connection, settings, contract, place, person)
     if not rows:
-        return 0
+        return
     request.begin(settings, connection, wish)
     opening = places.seals(settings, contract.dataset, place.sealed)
     # One by one: a value that may stand once only is another one each time.
@@ -114,7 +126,6 @@ def _erase_table(
     request.count(connection, wish, f"{place.schema}.{place.name}", len(rows))
     audit.note(connection, "erase", place.schema, place.name, len(rows), wish.erasure_id)
     log.info("person erased", dataset=contract.dataset, batch_id=place.batch_id, place=place.schema, rows=len(rows))
-    return len(rows)
 
 
 def _shut(seal: Seal | None, value: Any) -> Any:
@@ -187,8 +198,6 @@ def _erase_refused(settings: Settings, contract: Contract, person: Person, wish:
             )
         request.count(connection, wish, f"quarantine.{contract.dataset}", len(rows))
         audit.note(connection, "erase", "quarantine", contract.table, len(rows), wish.erasure_id)
-    with connect(settings, autocommit=True) as connection:
-        connection.execute("VACUUM quarantine.refused_row")
 
 
 def _blank(contract: Contract, row: RefusedRow) -> dict[str, Any]:

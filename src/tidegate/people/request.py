@@ -67,6 +67,12 @@ def begin(settings: Settings, connection: Connection, request: Request) -> None:
     )  # fmt: skip
 
 
+def has_begun(connection: Connection, request: Request) -> bool:
+    """Tell whether anything was ever erased for the request."""
+    row = connection.execute("SELECT 1 FROM ops.erasure WHERE erasure_id = %s", [request.erasure_id]).fetchone()
+    return row is not None
+
+
 def count(connection: Connection, request: Request, place: str, rows: int) -> None:
     """Write down how many rows are erased from a place (`raw.<table>`, `landing.<table>`, `quarantine.<dataset>`)."""
     connection.execute(
