@@ -21,7 +21,7 @@ def show(settings: Settings, subject: str) -> None:
     with connect(settings) as connection:
         found = ledger.verdicts_of(connection, subject)
     counts = ", ".join(f"{sum(v.verdict == kind for v in found)} {kind}" for kind in ("PASS", "WARN", "FAIL"))
-    lines = [f"{v.verdict} {v.gate}: {v.rule}: {v.value}, expected {v.target}" for v in found if v.verdict != "PASS"]
+    lines = [f"{v.verdict} {v.gate}: {v.told}" for v in found if v.verdict != "PASS"]
     told = [line[:_LENGTH] for line in lines[:_LINES]]
     if len(lines) > _LINES:
         told.append(f"and {len(lines) - _LINES} more: `tidegate batch show` or the report has them")

@@ -89,7 +89,7 @@ def drill(settings: Settings) -> Drilled:
 def insist(found: Drilled) -> None:
     """Raise BackupError when a target was missed, with what was found and where the evidence is."""
     if found.failed:
-        told = "; ".join(f"{v.rule}: {v.value}, expected {v.target}" for v in found.failed)
+        told = "; ".join(v.told for v in found.failed)
         raise BackupError(
             f"the restore of {found.backup_id} does not hold what is promised: {told}. {found.evidence.path} has it all"
         )

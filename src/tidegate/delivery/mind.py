@@ -146,7 +146,7 @@ def _writable(work: Work) -> list[str]:
 
 
 def _refused(work: Work) -> list[str]:
-    return [f"- {v.gate}: {v.rule}: {v.value}, expected {v.target} ({v.target_source})" for v in work.failing]
+    return [f"- {v.gate}: {v.told} ({v.target_source})" for v in work.failing]
 
 
 def _said(work: Work) -> Iterator[str]:

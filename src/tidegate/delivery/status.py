@@ -104,6 +104,6 @@ def _told(team: Team, delivery: Delivery, done: list[ledger.Done], verdicts: lis
         f"Gates: {sum(v.verdict == 'PASS' for v in verdicts)} rules passed, {sum(v.verdict == 'WARN' for v in verdicts)} with a warning, "
         f"{len(refused)} refused.",
         "",
-        *(f"- {one.gate}, {one.rule}: {one.value}, expected {one.target} ({one.target_source})" for one in refused),
+        *(f"- {one.gate}, {one.told} ({one.target_source})" for one in refused),
     ]  # fmt: skip
     return "\n".join(lines).rstrip() + "\n"

@@ -106,7 +106,7 @@ def question(settings: Settings, where: Where, drafted: dict[str, Any], advised:
         "**It would change:** " + (", ".join(change.path for change in proposal.changes) or "no file"),
         "",
         "**What gates refuse:**",
-        *[f"- {v.gate}, {v.rule}: {v.value}, expected {v.target}" for v in work.failing[:20]],
+        *[f"- {v.gate}, {v.told}" for v in work.failing[:20]],
     ]
     return Question(f"{work.role.name}: {proposal.question[:120] or 'is this right?'}", "\n".join(lines), options)
 

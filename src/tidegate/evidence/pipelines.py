@@ -41,7 +41,7 @@ def expectations(ground: Ground) -> Iterator[Finding]:
             released += bool(bad and allowed)
             word = "UNJUDGED" if not verdicts else "FAIL" if bad else "ok"
             told.append(f"{word:8} {name} ({subject}): {len(verdicts)} rules")
-            told += [f"         {v.rule}: {v.value}, expected {v.target} ({v.target_source})" for v in bad]
+            told += [f"         {v.told} ({v.target_source})" for v in bad]
             told += [f"         released by {d['decided_by']}: {d['why']}" for d in allowed if bad]
     figures = {
         "batches": len(subjects), "rules": rules, "failed": failed, "unjudged": unjudged, "released": released,

@@ -82,7 +82,7 @@ def backup_restore(ground: Ground) -> Iterator[Finding]:
     if not shelf.backups(settings):
         backups.take(settings)
     found = drill.drill(settings)
-    told = [f"{v.verdict} {v.rule}: {v.value}, expected {v.target}" for v in found.verdicts]
+    told = [f"{v.verdict} {v.told}" for v in found.verdicts]
     figures = {
         "rto_seconds": round(found.rto, 2), "rpo_seconds": round(found.rpo, 2), "tables": found.tables,
         "rows": found.rows, "tables_that_differ": len(found.differences),

@@ -52,6 +52,11 @@ class Verdict:
     """Of what decided: a contract's version, the hash of a suite's rules, or this package's own version."""
     evidence_sha256: str | None = None
 
+    @property
+    def told(self) -> str:
+        """The rule, what was found and what was expected, in one sentence; where that is written is not in it."""
+        return f"{self.rule}: {self.value}, expected {self.target}"
+
     def on(self, evidence: Evidence) -> Verdict:
         """Return the same verdict, resting on that evidence."""
         return replace(self, evidence_sha256=evidence.sha256)
@@ -70,7 +75,7 @@ def written_in(rule: Callable[..., Any]) -> str:
 
 def reason_to_hold(verdicts: Iterable[Verdict]) -> str | None:
     """Say what failed, in one sentence for whoever decides; None where nothing did."""
-    failed = [f"{v.rule}: {v.value}, expected {v.target}" for v in verdicts if v.verdict == "FAIL"]
+    failed = [v.told for v in verdicts if v.verdict == "FAIL"]
     return "; ".join(failed) or None
 
 
