@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tidegate.delivery.strategy.model import Strategy
 from tidegate.delivery.team import Role, Team
 from tidegate.delivery.thoughts import Thought
 from tidegate.errors import StackError
-from tidegate.evidence.probe import Ground, Probe, measure
+from tidegate.evidence.probe import Ground, Probe, archive, measure
 from tidegate.evidence.probes import ALL
 from tidegate.gates.verdict import Verdict
 from tidegate.settings import Settings
@@ -132,6 +132,12 @@ def skip(work: Work, reason: str) -> None:
         ledger.work_ends(connection, work.delivery.delivery_id, work.where, "skipped", reason=reason)
 
 
+def fail(work: Work, reason: str) -> None:
+    """Write down that a role's work has failed, and why; it is done again from its beginning."""
+    with connect(work.settings) as connection:
+        ledger.work_ends(connection, work.delivery.delivery_id, work.where, "failed", reason=reason)
+
+
 def out_of_work(role: Role, strategy: Strategy) -> str | None:
     """Say why a role has nothing to do under this strategy: its stack has none of what the role tends."""
     if not role.needs:
@@ -170,13 +176,9 @@ def maker(role: Role, path: str) -> Callable[[Work], str]:
 def keep(team: Path, path: str, content: bytes) -> str:
     """Write a file of the team and return its hash; nothing that stood there before is lost."""
     target, digest = team / path, hashlib.sha256(content).hexdigest()
-    if target.exists():
-        if hashlib.sha256(target.read_bytes()).hexdigest() == digest:
-            return digest
-        stamp = datetime.fromtimestamp(target.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        archived = team / "archive" / f"{path}.{stamp}"
-        archived.parent.mkdir(parents=True, exist_ok=True)
-        target.replace(archived)
+    if hash_of(target) == digest:
+        return digest
+    archive(team, target)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial")
     partial.write_bytes(content)
@@ -222,8 +224,7 @@ def _begun(work: Work) -> Iterator[datetime]:
     try:
         yield began
     except BaseException as error:
-        with connect(work.settings) as connection:
-            ledger.work_ends(connection, work.delivery.delivery_id, work.where, "failed", reason=str(error))
+        fail(work, str(error))
         raise
 
 

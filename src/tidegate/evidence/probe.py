@@ -190,13 +190,18 @@ def run(
     return Ran(shown, done.stdout, done.returncode, time.monotonic() - began)
 
 
-def _keep(team: Path, probe: Probe, finding: Finding, seconds: float) -> Evidence:
-    path = team / "evidence" / finding.file
+def archive(team: Path, path: Path) -> None:
+    """Move a file of the team into its archive, where there is one, under its name and the moment of its last change."""
     if path.exists():
         stamp = datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        archived = team / "archive" / "evidence" / f"{finding.file}.{stamp}"
+        archived = team / "archive" / f"{path.relative_to(team)}.{stamp}"
         archived.parent.mkdir(parents=True, exist_ok=True)
         path.replace(archived)
+
+
+def _keep(team: Path, probe: Probe, finding: Finding, seconds: float) -> Evidence:
+    path = team / "evidence" / finding.file
+    archive(team, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = finding.text if path.suffix != ".log" else f"{_head(probe, finding, seconds)}\n{finding.text.rstrip()}\n"
     content = text.encode()
