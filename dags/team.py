@@ -55,10 +55,8 @@ def deliver(team: Team) -> None:
             "strategy": Param(team.strategy, type="string", description="The strategy document."),
             "resume": Param(None, type=["null", "string"], description="Go on with this delivery."),
         },
-        # Somebody triggers it; asleep it would keep them waiting without a word.
-        is_paused_upon_creation=False,
         max_active_tasks=15,
-        **{name: value for name, value in policy("platform").items() if name != "is_paused_upon_creation"},
+        **policy("platform", asleep=False),
     )
     def flow() -> None:
         before: list[Any] = [begin(team.name)]

@@ -21,8 +21,10 @@ RETRY = ExceptionRetryPolicy([RetryRule(TransientError, RetryAction.RETRY)], def
 PATIENCE = timedelta(days=1)
 
 
-def policy(owner: str, *, patience: timedelta | None = None) -> dict[str, Any]:
+def policy(owner: str, *, patience: timedelta | None = None, asleep: bool = True) -> dict[str, Any]:
     """Return the arguments that every DAG is made with; `patience` is how long a run may take to publish.
+
+    One that only people start is not `asleep` when it is new: it would keep them waiting without a word.
 
     The deadline counts from the moment a run is queued: for a scheduled run that is the end of its partition,
     which is what a contract's freshness counts from, and a backfill of old partitions is not late at once.
@@ -31,7 +33,7 @@ def policy(owner: str, *, patience: timedelta | None = None) -> dict[str, Any]:
     return {
         "catchup": False,
         # A new contract does nothing until somebody says so; `tidegate run` does for the demo year.
-        "is_paused_upon_creation": True,
+        "is_paused_upon_creation": asleep,
         "deadline": DeadlineAlert(
             name=f"published within {in_words(allowed)}",
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
