@@ -18,7 +18,6 @@ from tidegate.delivery.judge import VERSION
 from tidegate.delivery.ledger import Exhibit
 from tidegate.delivery.steps import GateError, NotDueError
 from tidegate.gates.verdict import Verdict
-from tidegate.rehearsal import rehearsal
 from tidegate.settings import load_settings
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.postgres_databases import ensure_database
@@ -79,13 +78,11 @@ def test_the_next_attempt_is_due_until_one_is_signed(refused: Delivered) -> None
     said(refused, Gate.QA, "FAIL", 2)
 
 
-def test_who_goes_on_has_measured_again_what_was_refused_and_nothing_else(
-    refused: Delivered, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_goes_on_has_measured_again_what_was_refused_and_nothing_else(refused: Delivered) -> None:
     refused.judge(Gate.QUERY)
     refused.end("failed", "the query is slow")
-    monkeypatch.setattr(rehearsal, "up", lambda *_: None)
-    going = steps.go_on(refused.settings, refused.delivery_id, "another run", lambda _: None)
+    steps.reopen(refused.settings, refused.delivery_id, "another run")
+    going = refused.delivery
     assert (going.state, going.dag_run_id) == ("running", "another run")
     found = states(refused)
     assert (found["2", "PG"], found["3", "QA"]) == ("failed", "failed")

@@ -110,15 +110,7 @@ def decide(
             f"what is to be approved has changed: {shown.document} stood for {shown.sha256[:12]}… when it was shown, and stands "
             f"for {now.sha256[:12]}… now; read it again and decide about that"
         )
-    with connect(settings) as connection:
-        ledger.record_approval(
-            connection,
-            delivery.delivery_id,
-            {
-                "kind": shown.kind, "subject": shown.document, "sha256": shown.sha256, "decision": decision,
-                "decided_by": by.strip(), "why": why.strip(),
-            },
-        )  # fmt: skip
+    record(settings, delivery, shown, decision, by=by, why=why)
 
 
 def check(settings: Settings, team: Team, kind: Kind, decision: Decision, *, by: str, why: str) -> None:
@@ -153,12 +145,18 @@ def standing(approvals: list[Approval], shown: Subject) -> Approval | None:
 def waive(settings: Settings, team: Team, delivery: Delivery, failed: Verdict, *, by: str, why: str) -> None:
     """Let one rule of a gate pass unmet, as it fails now; raises UsageError as `decide` does."""
     check(settings, team, "waiver", "approve", by=by, why=why)
+    subject = Subject("waiver", name_of_rule(failed), hash_of_rule(failed))
+    record(settings, delivery, subject, "approve", by=by, why=why)
+
+
+def record(settings: Settings, delivery: Delivery, subject: Subject, decision: Decision, *, by: str, why: str) -> None:
+    """Write down what somebody has decided about a subject; whether they may, the caller has looked at."""
     with connect(settings) as connection:
         ledger.record_approval(
             connection,
             delivery.delivery_id,
             {
-                "kind": "waiver", "subject": name_of_rule(failed), "sha256": hash_of_rule(failed), "decision": "approve",
+                "kind": subject.kind, "subject": subject.document, "sha256": subject.sha256, "decision": decision,
                 "decided_by": by.strip(), "why": why.strip(),
             },
         )  # fmt: skip

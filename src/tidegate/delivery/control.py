@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from tidegate.delivery import approval, cases, ledger, status, steps, team
 from tidegate.delivery.ledger import Decision, Delivery, Kind
 from tidegate.delivery.team import Team
-from tidegate.errors import BusyError, StackError, TidegateError, UsageError
-from tidegate.run.airflow import Airflow, session
+from tidegate.errors import StackError, TidegateError, UsageError
+from tidegate.run.airflow import Airflow, DagRun, session
 from tidegate.settings import Settings
-from tidegate.stores.postgres import connect
+from tidegate.stores.postgres import Connection, connect
 
 _EVERY = 0.5
 _PATIENCE = 120
@@ -36,10 +36,7 @@ def start(settings: Settings, name: str, strategy: str | None) -> str:
     found = team.load(settings.project, name)
     with connect(settings) as connection:
         if other := ledger.unfinished(connection, found.name):
-            raise BusyError(
-                f"team {found.name} works on {other.delivery_id} ({other.state}, wave {other.wave}): `team status` shows it, "
-                "`team resume` goes on with it, `team stop` ends it"
-            )
+            raise ledger.busy(other)
     with session(settings) as airflow:
         airflow.wait_for([dag_of(found)])
         airflow.wake(dag_of(found))
@@ -85,12 +82,12 @@ def answer(settings: Settings, delivery: Delivery, kind: Kind, decision: Decisio
         if not asked:
             return _not_asked(settings, delivery, kind, decision)
         form = {"name": by, "why": why}
+        before = len(_given(settings, delivery, kind))
         airflow.answer(dag_id, delivery.dag_run_id, asked[0], decision.capitalize(), form)
         deadline = time.monotonic() + _PATIENCE
-        before = len(_given(settings, delivery))
         while time.monotonic() < deadline:
-            given = _given(settings, delivery)
-            if len(given) > before or (given and given[-1].decided_by == by and given[-1].kind == kind):
+            given = _given(settings, delivery, kind)
+            if len(given) > before:
                 return f"{decision}d by {by}: {given[-1].subject}, {given[-1].sha256[:12]}…"
             if airflow.state_of(dag_id, delivery.dag_run_id) not in _LIVING:
                 break
@@ -166,13 +163,13 @@ def _require_unfinished(delivery: Delivery) -> None:
         raise UsageError(f"{delivery.delivery_id} has ended: {delivery.state}, {delivery.reason}")
 
 
-def _given(settings: Settings, delivery: Delivery) -> list[ledger.Approval]:
+def _given(settings: Settings, delivery: Delivery, kind: Kind) -> list[ledger.Approval]:
     with connect(settings) as connection:
-        return ledger.approvals(connection, delivery.delivery_id)
+        return [one for one in ledger.approvals(connection, delivery.delivery_id) if one.kind == kind]
 
 
 def _not_asked(settings: Settings, delivery: Delivery, kind: Kind, decision: Decision) -> str:
-    given = [one for one in _given(settings, delivery) if one.kind == kind]
+    given = _given(settings, delivery, kind)
     if given and given[-1].decision == decision:
         return f"{decision}d before by {given[-1].decided_by}: {given[-1].why}"
     raise UsageError(
@@ -181,12 +178,12 @@ def _not_asked(settings: Settings, delivery: Delivery, kind: Kind, decision: Dec
     )
 
 
-def _news(connection: object, delivery: Delivery) -> Iterator[str]:
+def _news(connection: Connection, delivery: Delivery) -> Iterator[str]:
     identity = delivery.delivery_id
-    for done in ledger.work(connection, identity):  # type: ignore[arg-type]
+    for done in ledger.work(connection, identity):
         again = f", attempt {done.attempt}" if done.attempt > 1 else ""
         yield f"wave {done.wave:4}{done.role:6}{done.state}{again}{f': {done.reason}' if done.reason else ''}"
-    for gate, said in _by_gate(ledger.decided(connection, identity)).items():  # type: ignore[arg-type]
+    for gate, said in _by_gate(ledger.decided(connection, identity)).items():
         yield f"gate     {gate}: {said}"
     if delivery.state in ("waiting", "blocked", "paused"):
         kind = (delivery.reason or "").partition(":")[0]
@@ -208,7 +205,5 @@ def _by_gate(decided: list[ledger.Decided]) -> dict[str, str]:
 
 
 def _reason(airflow: Airflow, found: Team, run_id: str) -> str:
-    from tidegate.run.airflow import DagRun
-
     task, reason = airflow.why(DagRun(dag_of(found), run_id, "failed", None))
     return f"{task}: {reason}"

@@ -6,7 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterator
 
-from tidegate.delivery import cases, ledger, work
+from tidegate.delivery import approval, cases, ledger, work
+from tidegate.delivery.approval import Subject
 from tidegate.delivery.ledger import Delivery
 from tidegate.errors import UsageError
 from tidegate.settings import Settings
@@ -30,7 +31,7 @@ def gather(settings: Settings, delivery: Delivery, topic: str) -> Iterator[str]:
         )
     for one in said:
         if all(word in f"{one.gate} {one.rule} {one.value}".casefold() for word in words):
-            yield f"{one.gate}: {one.verdict}: {one.rule}: {one.value}, expected {one.target} ({one.target_source})"
+            yield f"{one.gate}: {one.verdict}: {one.told} ({one.target_source})"
     for about in given:
         if all(word in f"{about.subject} {about.why}".casefold() for word in words):
             yield f"{about.decided_by} has decided {about.decided_at:%Y-%m-%d %H:%M}: {about.subject}: {about.why}"
@@ -38,16 +39,9 @@ def gather(settings: Settings, delivery: Delivery, topic: str) -> Iterator[str]:
 
 def write(settings: Settings, delivery: Delivery, topic: str, choice: str, *, by: str, why: str) -> None:
     """Write down what somebody has decided about a topic, and the log of decisions anew."""
-    subject = f"{topic}: {choice}"
-    with connect(settings) as connection:
-        ledger.record_approval(
-            connection,
-            delivery.delivery_id,
-            {
-                "kind": "topic", "subject": subject, "sha256": hashlib.sha256(subject.encode()).hexdigest(), "decision": "approve",
-                "decided_by": by, "why": why,
-            },
-        )  # fmt: skip
+    told = f"{topic}: {choice}"
+    subject = Subject("topic", told, hashlib.sha256(told.encode()).hexdigest())
+    approval.record(settings, delivery, subject, "approve", by=by, why=why)
     place = cases.find(settings, delivery.delivery_id)
     first = place.team.waves[0].wave
     work.write(place.role(place.team.leader, first), "DECISION_LOG.md")

@@ -129,10 +129,15 @@ def begin(connection: Connection, delivery: Mapping[str, Any]) -> None:
         other = unfinished(connection, delivery["team"])
         if other is None:
             raise UsageError(f"the delivery {delivery['delivery_id']} has been begun before") from error
-        raise BusyError(
-            f"team {delivery['team']} works on {other.delivery_id} ({other.state}, wave {other.wave}): "
-            "a team has one delivery at a time; `team status` shows it, `team resume` goes on with it, `team stop` ends it"
-        ) from error
+        raise busy(other) from error
+
+
+def busy(other: Delivery) -> BusyError:
+    """Return the error that a team which works on a delivery raises when another one is begun."""
+    return BusyError(
+        f"team {other.team} works on {other.delivery_id} ({other.state}, wave {other.wave}): "
+        "a team has one delivery at a time; `team status` shows it, `team resume` goes on with it, `team stop` ends it"
+    )
 
 
 def get(connection: Connection, delivery_id: str) -> Delivery:

@@ -109,7 +109,19 @@ def go_on(settings: Settings, delivery_id: str, dag_run_id: str, say: Say) -> De
     """Take up a delivery that was stopped: the database is looked at again, the rehearsal stands, finished work stays.
 
     Raises:
-        UsageError: it has succeeded, or the database is not as its migrations say.
+        UsageError: it has succeeded.
+        StackError: the database is not as its migrations say.
+    """
+    reopen(settings, delivery_id, dag_run_id)
+    rehearsal.up(settings, say)
+    return find(settings, delivery_id).delivery
+
+
+def reopen(settings: Settings, delivery_id: str, dag_run_id: str) -> None:
+    """Let a run of Airflow take up a delivery in the ledger: what gates have refused is to be done anew.
+
+    Raises:
+        UsageError, StackError: as `go_on` does.
     """
     place = find(settings, delivery_id)
     if place.delivery.state == "success":
@@ -123,8 +135,6 @@ def go_on(settings: Settings, delivery_id: str, dag_run_id: str, say: Say) -> De
             testers = [code for wave in place.team.waves if place.team.is_looped(wave.wave) for code in wave.roles]
             again = [*responsible(case), *testers]
             ledger.do_again(connection, delivery_id, again, "a gate had refused it: it is measured again")
-    rehearsal.up(settings, say)
-    return find(settings, delivery_id).delivery
 
 
 def perform(
@@ -144,9 +154,9 @@ def perform(
         NotDueError: the wave is not due, or the role has nothing to do in it.
     """
     place = find(settings, delivery_id)
-    _require_due(place, wave, attempt)
-    if responsible_only and code not in responsible(gather(place)):
-        raise NotDueError(f"{code} is responsible for nothing that a gate refuses")
+    case = _require_due(place, wave, attempt)
+    if responsible_only:
+        _require_responsible(case, code)
     if not place.team.wave(wave).beside:
         with connect(settings) as connection:
             ledger.go_on(connection, delivery_id, wave)
@@ -175,10 +185,9 @@ def split(
         GateError: with the added hands the delivery costs more than was approved.
     """
     place = find(settings, delivery_id)
-    _require_due(place, wave, attempt)
-    case = gather(place)
-    if responsible_only and code not in responsible(case):
-        raise NotDueError(f"{code} is responsible for nothing that a gate refuses")
+    case = _require_due(place, wave, attempt)
+    if responsible_only:
+        _require_responsible(case, code)
     planned = pm.planned(settings, place.team)
     found = scaling.triggers(place.strategy, case.work, len(failing(case)), planned)
     hands = scaling.parts(place.team.evidence(code, wave), place.strategy, found)
@@ -218,11 +227,11 @@ def decide(settings: Settings, delivery_id: str, gate: Gate, attempt: int = 1) -
     """
     place = find(settings, delivery_id)
     rules = place.team.gates[gate]
-    _require_due(place, rules.wave, attempt)
+    case = _require_due(place, rules.wave, attempt)
     with connect(settings) as connection:
         # Whoever goes on with a delivery has mended something: it is measured again, in attempts of its own.
         tried = max(ledger.refused_in(connection, delivery_id, gate.value), default=attempt)
-    said = _judge(place, gate, attempt)
+    said = _judge(place, gate, attempt, case)
     if not place.team.is_looped(rules.wave):
         for again in range(tried + 1, tried + _AGAIN):
             if worst(said) != "FAIL" or not rules.again or rules.approval:
@@ -236,7 +245,7 @@ def decide(settings: Settings, delivery_id: str, gate: Gate, attempt: int = 1) -
         _set_state(place, "failed", f"{gate.value}: {failed[0].value}; rotate what leaked at once")
     show(place)
     if failed:
-        told = "; ".join(f"{one.rule}: {one.value}, expected {one.target} ({one.target_source})" for one in failed)
+        told = "; ".join(f"{one.told} ({one.target_source})" for one in failed)
         raise GateError(f"{gate.value} refuses: {told}")
     return {
         "gate": gate.value,
@@ -253,8 +262,7 @@ def ask(settings: Settings, delivery_id: str, kind: Kind) -> Question | None:
         NotDueError: there is nothing to decide about.
     """
     place = find(settings, delivery_id)
-    case = gather(place)
-    _require_asked(place, case, kind)
+    case = _require_asked(place, kind)
     shown = _shown(place, case, kind)
     given = approval.standing(list(case.approvals), shown)
     if (given is not None and given.decision == "approve") or (kind == "cost" and _may_cost(place, case)):
@@ -262,9 +270,7 @@ def ask(settings: Settings, delivery_id: str, kind: Kind) -> Question | None:
     if kind == "unmet":
         failed = failing(case)
         title = f"{len(failed)} rules still fail after {_attempts(place.team)} attempts: let them pass unmet?"
-        text = "\n".join(
-            f"- **{v.gate}**, {v.rule}: {v.value}, expected {v.target} ({v.target_source})" for v in failed
-        )
+        text = "\n".join(f"- **{v.gate}**, {v.told} ({v.target_source})" for v in failed)
     else:
         title = f"Approve the {kind} of {delivery_id}? It stands for {shown.sha256[:12]}…"
         text = (work.folder(settings) / approval.DOCUMENTS[kind]).read_text(encoding="utf-8")
@@ -301,8 +307,8 @@ def deploy(settings: Settings, delivery_id: str, say: Say) -> str:
         TidegateError: the release failed and was rolled back.
     """
     place = find(settings, delivery_id)
-    _require_due(place, place.team.gates[Gate.DEPLOYMENT].wave, 1)
-    refused = [v for v in _judge(place, Gate.DEPLOYMENT, 1) if v.verdict == "FAIL"]
+    case = _require_due(place, place.team.gates[Gate.DEPLOYMENT].wave, 1)
+    refused = [v for v in _judge(place, Gate.DEPLOYMENT, 1, case) if v.verdict == "FAIL"]
     if refused:
         raise GateError(f"{Gate.DEPLOYMENT.value} refuses: {'; '.join(v.value for v in refused)}")
     done = release.release(settings, place.team, place.delivery, say)
@@ -337,9 +343,7 @@ def report(settings: Settings, delivery_id: str) -> dict[str, str]:
     place = find(settings, delivery_id)
     if place.delivery.state in ledger.ENDED:
         raise NotDueError(f"the delivery has ended: {place.delivery.reason}")
-    written = press.write(settings, delivery_id)
-    sync.commit(place.role(_REPORTER, place.delivery.wave), written.files, ())
-    return written.files
+    return _report(place)
 
 
 def finish(settings: Settings, delivery_id: str, dag_run_id: str) -> str:
@@ -356,8 +360,7 @@ def finish(settings: Settings, delivery_id: str, dag_run_id: str) -> str:
         released = [one for one in ledger.releases(connection, delivery_id) if one.state == "released"]
     reason = f"released as {released[0].version}" if released else place.delivery.reason or _why_not(gather(place))
     _set_state(place, "success" if released else "failed", reason)
-    written = press.write(settings, delivery_id)
-    sync.commit(place.role(_REPORTER, place.delivery.wave), written.files, ())
+    _report(place)
     rehearsal.down(settings, lambda _: None)
     if not released:
         raise GateError(reason)
@@ -370,26 +373,32 @@ def show(place: Place) -> None:
     status.write(now.settings, now.team, now.delivery)
 
 
+def _report(place: Place) -> dict[str, str]:
+    written = press.write(place.settings, place.delivery.delivery_id)
+    sync.commit(place.role(_REPORTER, place.delivery.wave), written.files, ())
+    return written.files
+
+
 def _commit(mine: Work, made: dict[str, str]) -> None:
     """Commit what a role has made; work that cannot be committed has failed, and is done again."""
     try:
         sync.commit(mine, made)
     except TidegateError as error:
-        with connect(mine.settings) as connection:
-            ledger.work_ends(connection, mine.delivery.delivery_id, mine.where, "failed", reason=str(error))
+        work.fail(mine, str(error))
         raise
 
 
-def _judge(place: Place, gate: Gate, attempt: int) -> list[Verdict]:
-    said = judge(gate, gather(place))
+def _judge(place: Place, gate: Gate, attempt: int, case: Case | None = None) -> list[Verdict]:
+    """Let a gate judge the case as it is, which the caller may have gathered, and write down what it says."""
+    said = judge(gate, case or gather(place))
     with connect(place.settings) as connection:
         ledger.record_verdicts(connection, place.delivery, attempt, said)
     log.info("gate judged", gate=gate.value, verdict=worst(said), attempt=attempt)
     return said
 
 
-def _require_due(place: Place, wave: str, attempt: int) -> None:
-    """Raise NotDueError unless all that a wave builds on is there."""
+def _require_due(place: Place, wave: str, attempt: int) -> Case:
+    """Return the case as it is; raises NotDueError unless all that a wave builds on is there."""
     if place.delivery.state == "paused":
         raise BusyError(f"{place.delivery.delivery_id} is paused: `team resume` goes on with it")
     if place.delivery.state in ledger.ENDED:
@@ -405,15 +414,23 @@ def _require_due(place: Place, wave: str, attempt: int) -> None:
         of_it = [one for one in case.verdicts if one.gate == gate.value]
         if not of_it or any(one.verdict == "FAIL" for one in of_it):
             raise NotDueError(f"the gate {gate.value} has not let it pass")
+    return case
 
 
-def _require_asked(place: Place, case: Case, kind: Kind) -> None:
+def _require_responsible(case: Case, code: str) -> None:
+    if code not in responsible(case):
+        raise NotDueError(f"{code} is responsible for nothing that a gate refuses")
+
+
+def _require_asked(place: Place, kind: Kind) -> Case:
+    """Return the case as it is; raises NotDueError where there is nothing to ask about."""
     if kind == "unmet":
+        case = gather(place)
         if place.delivery.state in ledger.ENDED or not failing(case):
             raise NotDueError("no gate refuses")
-        return
-    wave = {"cost": place.team.gates[Gate.PLANNING].wave}.get(kind, place.team.gates[Gate.DEPLOYMENT].wave)
-    _require_due(place, wave, 1)
+        return case
+    gate = Gate.PLANNING if kind == "cost" else Gate.DEPLOYMENT
+    return _require_due(place, place.team.gates[gate].wave, 1)
 
 
 def _shown(place: Place, case: Case, kind: Kind) -> approval.Subject:
