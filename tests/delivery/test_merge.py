@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.delivery.repository import Repository
 
-from tidegate.delivery import sync
+from tidegate.delivery import approval, checkout, sync
 from tidegate.delivery.merge import PLACE, merge
 from tidegate.errors import HeldError, UsageError
 
@@ -27,6 +27,18 @@ def commands(repository: Repository) -> str:
     found = re.search(r"```sh\n(.*?)\n```", (repository.root / ".team" / PLACE).read_text(), re.S)
     assert found is not None
     return found[1]
+
+
+def test_who_wrote_a_release_has_still_written_it_when_it_is_tagged(repository: Repository) -> None:
+    repository.git("tag", "v0.1.0")
+    assert checkout.last_tag(repository.root) is None
+    assert {"ada", "ada@example.org"} <= approval.authors(repository.settings, repository.team)
+    words = ("-c", "user.name=Bo", "-c", "user.email=bo@example.org", "commit", "--quiet", "--message=fix(x): more")
+    repository.git(*words)
+    repository.git("tag", "v0.2.0")
+    assert checkout.last_tag(repository.root) == "v0.1.0"
+    people = approval.authors(repository.settings, repository.team)
+    assert ("bo" in people, "ada" in people) == (True, False)
 
 
 def test_main_gets_the_approved_commit_beside_the_checkout_and_once(repository: Repository) -> None:

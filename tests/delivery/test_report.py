@@ -20,7 +20,7 @@ from tests.delivery.delivered import Delivered, begun, measured, project, rehear
 from tests.delivery.originals import original
 from tests.observe.browser import render
 
-from tidegate.delivery import ledger
+from tidegate.delivery import checkout, ledger
 from tidegate.delivery.report import facts, pdf, pptx, press
 from tidegate.delivery.report.content import report
 from tidegate.delivery.report.model import Chart, Figure, Report
@@ -367,6 +367,18 @@ def test_a_report_is_due_when_the_last_one_is_old_enough(printed: Printed) -> No
     assert not press.due(settings, "before_6", every=timedelta(0))
     with pytest.raises(UsageError, match="there is no delivery 'nothing'"):
         press.due(settings, "nothing")
+
+
+def test_a_report_tells_of_the_commits_of_a_release_when_it_is_tagged(printed: Printed) -> None:
+    project, commit = printed.one.settings.project, printed.report.commit
+    before = printed.report.sections[3]
+    checkout.git(project, "tag", "v0.2.0", commit)
+    try:
+        found = report(facts.read(printed.one.settings, printed.one.delivery_id, printed.report.source), 1)
+    finally:
+        checkout.git(project, "tag", "--delete", "v0.2.0")
+    after = found.sections[3]
+    assert (after.title, after.figures, after.charts) == ("Commit Activity", before.figures, before.charts)
 
 
 def test_a_delivery_that_has_only_begun_has_a_report_that_says_so(printed: Printed) -> None:

@@ -48,9 +48,14 @@ def commits(project: Path, since: str | None = None, *, most: int = 1000) -> lis
     return [Commit(*line.split("\x1f")) for line in told.splitlines()]
 
 
-def last_tag(project: Path) -> str | None:
-    """Return the newest version tag that leads to what is checked out, if there is one."""
-    told = git(project, "tag", "--merged", "HEAD", "--list", "v[0-9]*", "--sort=-version:refname")
+def last_tag(project: Path, commit: str = "HEAD") -> str | None:
+    """Return the newest version tag that leads to a commit, if there is one.
+
+    The commit's own tag is not meant: what was released a moment ago is new since the release before.
+    """
+    told = git(
+        project, "tag", "--merged", commit, "--no-contains", commit, "--list", "v[0-9]*", "--sort=-version:refname"
+    )
     return told.splitlines()[0] if told else None
 
 

@@ -63,7 +63,10 @@ def follow(settings: Settings, name: str, run_id: str, say: Callable[[str], None
                         f"the run {run_id} ended before the delivery began: {_reason(airflow, found, run_id)}"
                     )
                 with connect(settings) as connection:
-                    return ledger.get(connection, delivery.delivery_id)
+                    ended = ledger.get(connection, delivery.delivery_id)
+                if state == "failed" and ended.state == "success":
+                    say(f"what follows the release has failed: {_reason(airflow, found, run_id)}")
+                return ended
         time.sleep(_EVERY * 4)
 
 

@@ -360,8 +360,8 @@ def finish(settings: Settings, delivery_id: str, dag_run_id: str) -> str:
         released = [one for one in ledger.releases(connection, delivery_id) if one.state == "released"]
     reason = f"released as {released[0].version}" if released else place.delivery.reason or _why_not(gather(place))
     _set_state(place, "success" if released else "failed", reason)
-    _report(place)
     rehearsal.down(settings, lambda _: None)
+    _report(place)
     if not released:
         raise GateError(reason)
     return released[0].version

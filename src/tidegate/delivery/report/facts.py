@@ -329,7 +329,7 @@ def _once(found: Sequence[Figure | Absent]) -> Iterator[Absent]:
 
 def _delivered(project: Path, delivery: Delivery) -> list[str]:
     try:
-        tag = checkout.last_tag(project)
+        tag = checkout.last_tag(project, delivery.code_version)
     except StackError:
         tag = None
     return [f"{tag}..{delivery.code_version}" if tag else delivery.code_version]
