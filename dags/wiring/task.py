@@ -29,10 +29,11 @@ def if_due() -> Iterator[None]:
     from airflow.sdk.exceptions import AirflowSkipException
 
     from tidegate.delivery.steps import NotDueError
+    from tidegate.errors import NotBegunError
 
     try:
         yield
-    except NotDueError as error:
+    except (NotDueError, NotBegunError) as error:
         raise AirflowSkipException(str(error)) from None
 
 

@@ -40,6 +40,10 @@ class UsageError(TerminalError):
     """The call's own words are off."""
 
 
+class NotBegunError(UsageError):
+    """There is no delivery of that name."""
+
+
 class ContractError(TerminalError):
     """A contract is invalid, or a change to it would break what exists."""
 

@@ -163,6 +163,18 @@ def test_qa_passes_only_when_all_gates_of_its_wave_have_and_it_is_signed() -> No
         assert rule(judge(Gate.QA, replace(case, verdicts=missing)), gate.value).value == "has not judged"
 
 
+def test_qa_refuses_what_a_program_left_that_ended_badly_though_no_gate_asks_for_its_figures() -> None:
+    well, badly = exhibit("app_health", failed=0, exit_status=0), exhibit("slow_queries", exit_status=2)
+    said = [
+        rule(judge(Gate.QA, replace(CASE, exhibits=found)), "what was measured ended well")
+        for found in ((well,), (well, badly))
+    ]
+    assert [(one.verdict, one.value) for one in said] == [
+        ("PASS", "all 1 files"),
+        ("FAIL", "slow_queries.log ended with 2"),
+    ]
+
+
 def test_an_approval_is_for_exactly_what_was_shown() -> None:
     def said(*given: Approval, now: str = "a") -> Verdict:
         return rule(judge(Gate.DEPLOYMENT, replace(CASE, approvals=given, subjects={"deployment": now})), "deployment")

@@ -24,6 +24,7 @@ from tests.delivery.repository import Repository
 from tidegate.delivery import manifest, sync, worktree
 from tidegate.delivery.checkout import Commit
 from tidegate.errors import LeakError, StackError, UnavailableError, UsageError
+from tidegate.evidence.probe import CannotRunError
 
 
 @pytest.fixture
@@ -166,9 +167,9 @@ def _killed(repository: Repository, folder: Path, call: int, patch: pytest.Monke
             try:
                 commit(repository)
                 status = 0
-            except LeakError as stopped:
+            except (CannotRunError, UnavailableError) as stopped:
                 # It was gitleaks that asked git, and died: what it has not seen is not committed.
-                os.kill(os.getpid(), signal.SIGKILL if "could not look" in str(stopped) else signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGKILL if "gitleaks" in str(stopped) else signal.SIGTERM)
             except BaseException:
                 traceback.print_exc()
                 sys.stderr.flush()

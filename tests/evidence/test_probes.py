@@ -190,6 +190,34 @@ def test_a_deed_that_leaves_no_line_is_found(ground: Ground) -> None:
     assert not found.ended_well
 
 
+def test_what_was_busy_for_a_moment_is_measured_again_and_leaves_one_file(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_PAUSES", (0.0, 0.0))
+    tries: list[int] = []
+
+    def ended_twice(_: Ground) -> Iterator[Finding]:
+        tries.append(len(tries))
+        words = "kill -9 $$" if len(tries) < 3 else "echo well"
+        ran = probe.run(["sh", "-c", words])
+        yield Finding("tests/ended.log", ran.said, {"tries": len(tries)}, ran.command, ran.exit_status)
+
+    found = measure(ground, Probe("ended", "it is ended twice", "checkout", ("tests/ended.log",), ended_twice))
+    assert (tries, found.ended_well, figures(found)["ended.log"]["tries"]) == ([0, 1, 2], True, 3)
+
+    def ended_always(_: Ground) -> Iterator[Finding]:
+        yield Finding("tests/never.log", probe.run(["sh", "-c", "kill -9 $$"]).said, {}, "sh")
+
+    found = measure(ground, Probe("never", "it is always ended", "checkout", ("tests/never.log",), ended_always))
+    assert (found.evidence, (found.reason or "")[:27]) == ((), "sh was ended by SIGKILL bef")
+
+
+def test_who_cannot_look_for_secrets_has_found_none_and_says_so(ground: Ground, tmp_path: Path) -> None:
+    elsewhere = Ground(ground.settings.model_copy(update={"project": tmp_path}))
+    with pytest.raises(CannotRunError, match="gitleaks could not look"):
+        list(static.gitleaks_history(elsewhere))
+
+
 def test_a_secret_in_a_commit_is_found_and_not_shown(ground: Ground, tmp_path: Path) -> None:
     secret = "AKIA" + "QYLPMN5HFIQR7XYZ"
     (tmp_path / "aws.py").write_text(f'aws_access_key_id = "{secret}"\n')

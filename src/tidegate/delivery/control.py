@@ -31,7 +31,7 @@ def start(settings: Settings, name: str, strategy: str | None) -> str:
     """Trigger a team's DAG; return the delivery's id.
 
     Raises:
-        BusyError: the team works on a delivery that has not ended.
+        UsageError: the team works on a delivery that has not ended.
     """
     found = team.load(settings.project, name)
     with connect(settings) as connection:

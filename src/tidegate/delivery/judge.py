@@ -51,7 +51,7 @@ def judge(gate: Gate, case: Case) -> list[Verdict]:
     if rules is None:
         return []
     said = [*_demanded(gate, case), *_of_strategy(gate, case)]
-    for part in (_artifacts, _files, _manifests, _others, _signed, _approved):
+    for part in (_artifacts, _files, _manifests, _others, _signed, _ended_well, _approved):
         said += part(gate, rules, case)
     return [_waived(verdict, case) for verdict in said]
 
@@ -210,6 +210,14 @@ def _signed(gate: Gate, rules: GateRules, case: Case) -> Iterator[Verdict]:
     if rules.signed:
         wrong = "" if case.signed.get(rules.signed) else "not signed"
         yield _Asked(gate, rules.signed, "status: PASS", _file(case)).holds(wrong, "status: PASS")
+
+
+def _ended_well(gate: Gate, rules: GateRules, case: Case) -> Iterator[Verdict]:
+    """Judge how programs ended: one that ended badly has not measured what its figures say, whoever asks for them."""
+    if rules.signed:
+        bad = [f"{one.path} ended with {status}" for one in case.exhibits if (status := one.figures.get("exit_status"))]
+        asked = _Asked(gate, "what was measured ended well", "exit status 0", _file(case))
+        yield asked.holds("; ".join(bad), f"all {len(case.exhibits)} files")
 
 
 def _approved(gate: Gate, rules: GateRules, case: Case) -> Iterator[Verdict]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from psycopg import errors
 
-from tidegate.errors import BusyError, UsageError
+from tidegate.errors import NotBegunError, UsageError
 from tidegate.gates import ledger
 from tidegate.gates.verdict import Evidence, Verdict
 from tidegate.stores.postgres import Connection
@@ -115,7 +115,7 @@ def begin(connection: Connection, delivery: Mapping[str, Any]) -> None:
     """Write down a delivery that begins.
 
     Raises:
-        BusyError: the team works on another one.
+        UsageError: the team works on another one.
     """
     try:
         connection.execute(
@@ -132,22 +132,22 @@ def begin(connection: Connection, delivery: Mapping[str, Any]) -> None:
         raise busy(other) from error
 
 
-def busy(other: Delivery) -> BusyError:
-    """Return the error that a team which works on a delivery raises when another one is begun."""
-    return BusyError(
+def busy(other: Delivery) -> UsageError:
+    """Return the error that a team which works on a delivery raises when another one is begun: waiting is of no use."""
+    return UsageError(
         f"team {other.team} works on {other.delivery_id} ({other.state}, wave {other.wave}): "
         "a team has one delivery at a time; `team status` shows it, `team resume` goes on with it, `team stop` ends it"
     )
 
 
 def get(connection: Connection, delivery_id: str) -> Delivery:
-    """Return a delivery; raises UsageError when there is none of that id."""
+    """Return a delivery; raises NotBegunError when there is none of that id."""
     row = connection.execute(
         f"SELECT {_columns(Delivery)} FROM ops.delivery WHERE delivery_id = %s",
         [delivery_id],
     ).fetchone()
     if row is None:
-        raise UsageError(f"there is no delivery {delivery_id!r}: `team status` names the last one")
+        raise NotBegunError(f"there is no delivery {delivery_id!r}: `team status` names the last one")
     return Delivery(**row)
 
 

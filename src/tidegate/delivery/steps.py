@@ -36,7 +36,7 @@ from tidegate.delivery.strategy.check import check
 from tidegate.delivery.strategy.read import look
 from tidegate.delivery.team import Team
 from tidegate.delivery.work import Work
-from tidegate.errors import BusyError, StrategyError, TerminalError, TidegateError, UsageError
+from tidegate.errors import BusyError, NotBegunError, StrategyError, TerminalError, TidegateError, UsageError
 from tidegate.gates.verdict import Verdict, worst
 from tidegate.rehearsal import rehearsal
 from tidegate.settings import Settings
@@ -78,7 +78,7 @@ def begin(
 
     Raises:
         StrategyError: something mandatory is not filled in, contradicts itself, or cannot be read.
-        BusyError: the team works on another delivery.
+        UsageError: the team works on another delivery.
     """
     found = team.load(settings.project, name)
     path = strategy or found.strategy
@@ -351,9 +351,12 @@ def finish(settings: Settings, delivery_id: str, dag_run_id: str) -> str:
 
     Raises:
         NotDueError: another run of Airflow works on it by now.
-        GateError: it has not come to its release.
+        GateError: it has not come to its release, or has never begun.
     """
-    place = find(settings, delivery_id)
+    try:
+        place = find(settings, delivery_id)
+    except NotBegunError as error:
+        raise GateError(str(error)) from None
     if place.delivery.dag_run_id != dag_run_id:
         raise NotDueError(f"the run {place.delivery.dag_run_id} works on it now")
     with connect(settings) as connection:

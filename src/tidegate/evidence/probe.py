@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from typing import Any, Literal
 
 import structlog
 
-from tidegate.errors import TerminalError, TidegateError
+from tidegate.errors import TerminalError, TidegateError, TransientError, UnavailableError
 from tidegate.gates import ledger
 from tidegate.gates.verdict import Evidence
 from tidegate.rehearsal import rehearsal
@@ -32,12 +33,14 @@ from tidegate.settings import Settings
 from tidegate.stack.home import Say
 from tidegate.stack.postgres_binaries import client
 from tidegate.stores import postgres
-from tidegate.stores.postgres import connect
+from tidegate.stores.postgres import connect, take_turn
 from tidegate.wave import ingest
 
 log = structlog.get_logger(__name__)
 
 _MONTH = "2013-01"
+#: How long a probe waits before it runs again, in seconds.
+_PAUSES = (2.0, 10.0)
 
 Place = Literal["checkout", "warehouse", "rehearsal"]
 
@@ -95,14 +98,17 @@ class Ground:
     def peopled(self) -> Rehearsal:
         """Return the rehearsal with passengers in it: the warehouse's own, masked, or made-up ones where it has none."""
         found = self.rehearsal
-        with connect(found.settings(self.settings), autocommit=True) as connection:
+        with connect(found.settings(self.settings)) as connection:
+            # Roles measure side by side: the first one brings the passengers, the others wait for them.
+            connection.execute("SET LOCAL lock_timeout = '2min'")
+            take_turn(connection, "passengers of the rehearsal")
             known = connection.execute("SELECT to_regclass('raw.bookings') AS known").fetchone() or {}
-        if not known["known"]:
-            home = found.folder / "home"
-            apart = {"home": home, "inbox": home / "inbox", "landing_url": None}
-            settings = found.settings(self.settings).model_copy(update=apart)
-            deliver(settings, [_MONTH])
-            ingest(settings, DATASET, _MONTH)
+            if not known["known"]:
+                home = found.folder / "home"
+                apart = {"home": home, "inbox": home / "inbox", "landing_url": None}
+                settings = found.settings(self.settings).model_copy(update=apart)
+                deliver(settings, [_MONTH])
+                ingest(settings, DATASET, _MONTH)
         return found
 
     @property
@@ -142,7 +148,23 @@ class Outcome:
 
 
 def measure(ground: Ground, probe: Probe) -> Outcome:
-    """Run a probe, write its files and what they amount to into the ledger; older files go to the team's archive."""
+    """Run a probe, write its files and what they amount to into the ledger; older files go to the team's archive.
+
+    One that could not run because something was busy or gone for a moment is run again.
+    """
+    for pause in _PAUSES:
+        try:
+            return _measure(ground, probe)
+        except TransientError as error:
+            log.warning("probe will run again", probe=probe.name, reason=str(error))
+            time.sleep(pause)
+    try:
+        return _measure(ground, probe)
+    except TransientError as error:
+        return Outcome(probe.name, (), str(error))
+
+
+def _measure(ground: Ground, probe: Probe) -> Outcome:
     evidence: list[Evidence] = []
     try:
         if probe.place == "rehearsal":
@@ -152,6 +174,8 @@ def measure(ground: Ground, probe: Probe) -> Outcome:
         for finding in probe.run(ground):
             evidence.append(_keep(ground.team, probe, finding, time.monotonic() - began))
             began = time.monotonic()
+    except TransientError:
+        raise
     except TidegateError as error:
         return Outcome(probe.name, tuple(evidence), str(error))
     finally:
@@ -173,6 +197,7 @@ def run(
 
     Raises:
         CannotRunError: this machine does not have it.
+        UnavailableError: somebody ended it: what it has said until then says nothing.
     """
     words = [str(word) for word in command]
     # Programs that came with Python's packages lie beside it, on whatever path it was started.
@@ -186,6 +211,11 @@ def run(
         words, env={"PATH": path, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C.UTF-8", **(environment or {})}, cwd=folder, input=said, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+    if done.returncode < 0:
+        told = f"{Path(words[0]).name} was ended by {signal.Signals(-done.returncode).name}"
+        raise UnavailableError(
+            f"{told} before it was done: run it again, and look for who ends it when it happens again"
+        )
     shown = shlex.join([Path(words[0]).name, *words[1:]])
     return Ran(shown, done.stdout, done.returncode, time.monotonic() - began)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tidegate.evidence.probe import Finding, Ground, Ran, run
+from tidegate.evidence.probe import CannotRunError, Finding, Ground, Ran, run
 from tidegate.migrate import steps
 from tidegate.observe import catalog
 from tidegate.publish.marts import CURRENT
@@ -150,7 +150,7 @@ def leaks(
     """Let gitleaks look at a repository, at all of it or as `options` say; return what it said, and each secret's place.
 
     Raises:
-        CannotRunError: gitleaks is not installed.
+        CannotRunError: gitleaks is not installed, or could not look.
     """
     with tempfile.TemporaryDirectory() as apart:
         report = Path(apart) / "report.json"
@@ -160,6 +160,9 @@ def leaks(
             environment, folder=folder,
         )  # fmt: skip
         found = json.loads(report.read_text()) if report.exists() else []
+    # Where git fails, gitleaks says so, finds nothing, and ends well.
+    if not found and (ran.exit_status or re.search(r"^\S+ ERR ", ran.said, re.MULTILINE)):
+        raise CannotRunError(f"gitleaks could not look at {folder.name}, so nobody knows: {ran.said[-400:]}")
     return replace(ran, command=ran.command.replace(str(report), "REPORT")), found or []
 
 
