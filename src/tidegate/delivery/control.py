@@ -81,14 +81,16 @@ def answer(settings: Settings, delivery: Delivery, kind: Kind, decision: Decisio
     approval.check(settings, place.team, kind, decision, by=by, why=why)
     dag_id, task = dag_of(place.team), f"approve_{kind}"
     with session(settings) as airflow:
-        asked = [one for one in airflow.questions(dag_id, delivery.dag_run_id) if one.endswith(task)]
-        if not asked:
-            return _not_asked(settings, delivery, kind, decision)
-        form = {"name": by, "why": why}
-        before = len(_given(settings, delivery, kind))
-        airflow.answer(dag_id, delivery.dag_run_id, asked[0], decision.capitalize(), form)
+        before, answered = len(_given(settings, delivery, kind)), False
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
+            # Again, where the answer came before Airflow had put the task to rest: it takes it for lost, and asks anew.
+            asked = [one for one in airflow.questions(dag_id, delivery.dag_run_id) if one.endswith(task)]
+            if not asked and not answered:
+                return _not_asked(settings, delivery, kind, decision)
+            for one in asked[:1]:
+                airflow.answer(dag_id, delivery.dag_run_id, one, decision.capitalize(), {"name": by, "why": why})
+                answered = True
             given = _given(settings, delivery, kind)
             if len(given) > before:
                 return f"{decision}d by {by}: {given[-1].subject}, {given[-1].sha256[:12]}…"
