@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psycopg
+import pytest
+from psycopg import sql
+from tests.conftest import KEYS, OWNER, PASSWORD, TEMPLATE
 from tests.delivery.originals import ROOT
 
 from tidegate.delivery import ledger, manifest
@@ -23,7 +30,9 @@ from tidegate.delivery.work import Work, hash_of, keep
 from tidegate.evidence.probe import Finding, Probe, _keep
 from tidegate.evidence.probes import ALL
 from tidegate.gates import ledger as of_gates
-from tidegate.settings import Settings
+from tidegate.settings import Settings, load_settings
+from tidegate.stack.postgres import PostgresServer
+from tidegate.stack.postgres_databases import ensure_database
 from tidegate.stores.postgres import connect
 
 _PERFORMANCE, _INTEGRATION, _STATIC = "tests/performance", "tests/integration", "tests/static"
@@ -281,6 +290,21 @@ class Delivered:
                 "AND attempt = %s",
                 [self._at(began), self._at(ended), self.delivery_id, *where],
             )
+
+
+@contextmanager
+def warehouse(postgres: PostgresServer, folder: Path, **variables: str) -> Iterator[Settings]:
+    """Have a database of its own for as long as the block runs; its settings are of a small checkout in `folder`."""
+    name = f"team_{uuid.uuid4().hex[:12]}"
+    known = {
+        "HOME": folder / "home", "WAREHOUSE_URL": postgres.dsn(name, OWNER, PASSWORD), "ENCRYPTION_KEYS": KEYS, "PROJECT": ROOT, **variables,
+    }  # fmt: skip
+    with psycopg.connect(postgres.dsn(), autocommit=True) as connection, pytest.MonkeyPatch.context() as patch:
+        ensure_database(connection, name, OWNER, TEMPLATE)
+        for variable, value in known.items():
+            patch.setenv(f"TIDEGATE_{variable}", str(value))
+        yield load_settings().model_copy(update={"project": project(folder / "project")})
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def project(folder: Path) -> Path:

@@ -10,13 +10,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from pydantic_ai import Agent, ModelMessage, ModelResponse, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
-from tests.conftest import CHECKOUT, KEYS, OWNER, PASSWORD, TEMPLATE
-from tests.delivery.delivered import Delivered, _git, begun, measured, project
+from tests.conftest import CHECKOUT, PASSWORD
+from tests.delivery.delivered import Delivered, _git, begun, measured, warehouse
 
 from tidegate.delivery import cases, ledger, manifest, merge, mind, thinking, thoughts, work
 from tidegate.delivery.gate import Gate
@@ -28,9 +27,8 @@ from tidegate.delivery.thoughts import Thought
 from tidegate.delivery.work import Work
 from tidegate.errors import HeldError
 from tidegate.gates.verdict import Verdict
-from tidegate.settings import Settings, load_settings
+from tidegate.settings import Settings
 from tidegate.stack.postgres import PostgresServer
-from tidegate.stack.postgres_databases import ensure_database
 from tidegate.stores.postgres import connect
 
 SECRET = "keel-2b77-lantern-91d4"
@@ -103,15 +101,8 @@ def saying(told: dict[str, Any]) -> FunctionModel:
 
 @pytest.fixture(scope="module")
 def house(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minded]:
-    folder, name = tmp_path_factory.mktemp("minded"), "test_mind"
-    with psycopg.connect(postgres.dsn(), autocommit=True) as connection, pytest.MonkeyPatch.context() as patch:
-        ensure_database(connection, name, OWNER, TEMPLATE)
-        for variable, value in (
-            ("HOME", folder / "home"), ("WAREHOUSE_URL", postgres.dsn(name, OWNER, PASSWORD)), ("ENCRYPTION_KEYS", KEYS),
-            ("PROJECT", CHECKOUT), ("TEAM_MODEL_CONNECTION", "mind"), ("REDIS_URL", f"redis://:{SECRET}@127.0.0.1:9/0"),
-        ):  # fmt: skip
-            patch.setenv(f"TIDEGATE_{variable}", str(value))
-        settings = load_settings().model_copy(update={"project": project(folder / "project")})
+    folder, thinks = tmp_path_factory.mktemp("minded"), {"TEAM_MODEL_CONNECTION": "mind"}
+    with warehouse(postgres, folder, REDIS_URL=f"redis://:{SECRET}@127.0.0.1:9/0", **thinks) as settings:
         versions = settings.project / "migrations/versions"
         versions.mkdir(parents=True)
         for path in sorted((CHECKOUT / "migrations/versions").glob("00*.py")):
@@ -134,7 +125,6 @@ def house(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
             ledger.record_verdicts(at_ledger, one.delivery, 1, [slow, tap])
         approve(settings, one, "$5.00")
         yield Minded(one)
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def exhibits(one: Delivered) -> list[ledger.Exhibit]:

@@ -13,10 +13,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
-import psycopg
 import pytest
-from tests.conftest import CHECKOUT, KEYS, OWNER, PASSWORD, TEMPLATE
-from tests.delivery.delivered import Delivered, begun, measured, project, rehearse
+from tests.conftest import CHECKOUT, OWNER, PASSWORD
+from tests.delivery.delivered import Delivered, begun, measured, rehearse, warehouse
 from tests.delivery.originals import original
 from tests.observe.browser import render
 
@@ -26,9 +25,7 @@ from tidegate.delivery.report.content import report
 from tidegate.delivery.report.model import Chart, Figure, Report
 from tidegate.errors import UsageError
 from tidegate.evidence.probe import run
-from tidegate.settings import load_settings
 from tidegate.stack.postgres import PostgresServer
-from tidegate.stack.postgres_databases import ensure_database
 from tidegate.stores.postgres import connect
 
 SECTIONS = (
@@ -58,17 +55,7 @@ class Printed:
 @pytest.fixture(scope="module")
 def printed(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Printed]:
     """Four deliveries: two that failed, one that is blocked with a slow query and without a probe, one that has only begun."""
-    folder, name = tmp_path_factory.mktemp("reported"), "test_reports"
-    with psycopg.connect(postgres.dsn(), autocommit=True) as connection, pytest.MonkeyPatch.context() as patch:
-        ensure_database(connection, name, OWNER, TEMPLATE)
-        for variable, value in (
-            ("HOME", folder / "home"),
-            ("WAREHOUSE_URL", postgres.dsn(name, OWNER, PASSWORD)),
-            ("ENCRYPTION_KEYS", KEYS),
-        ):
-            patch.setenv(f"TIDEGATE_{variable}", str(value))
-        patch.setenv("TIDEGATE_PROJECT", str(CHECKOUT))
-        settings = load_settings().model_copy(update={"project": project(folder / "project")})
+    with warehouse(postgres, tmp_path_factory.mktemp("reported")) as settings:
         for days, slower in ((6, 1.6), (3, 1.2)):
             before = begun(settings, f"before_{days}", ago=timedelta(days=days), probes=measured(slower))
             before.wave("2")
@@ -79,7 +66,9 @@ def printed(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) 
         probes["pgbench"]["tests/performance/pgbench_100c.log"] = {"clients": 100}
         one = begun(settings, "team_database__2026-11-21", probes=probes)
         rehearse(one, until="3")
-        one.work("3.5", "PG", 1, probes=(), failed=f"{HOSTILE} cannot reach {postgres.dsn(name, OWNER, PASSWORD)}")
+        one.work(
+            "3.5", "PG", 1, probes=(), failed=f"{HOSTILE} cannot reach {postgres.dsn('elsewhere', OWNER, PASSWORD)}"
+        )
         with connect(settings) as connection_of_ledger:
             ledger.go_on(connection_of_ledger, one.delivery_id, "3.5")
             ledger.record_approval(
@@ -92,7 +81,6 @@ def printed(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) 
         then = datetime.fromisoformat(json.loads((one.root / source).read_text())["read_at"])
         found = report(replace(facts.read(settings, one.delivery_id, source), now=then), written.number)
         yield Printed(one, written, found)
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def slides(printed: Printed) -> object:

@@ -6,10 +6,8 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
-import psycopg
 import pytest
-from tests.conftest import KEYS, OWNER, PASSWORD, TEMPLATE
-from tests.delivery.delivered import Delivered, begun, measured, project, rehearse
+from tests.delivery.delivered import Delivered, begun, measured, rehearse, warehouse
 from tests.delivery.originals import ROOT
 
 from tidegate.delivery import cases, ledger, steps, work
@@ -18,9 +16,7 @@ from tidegate.delivery.judge import VERSION
 from tidegate.delivery.ledger import Exhibit
 from tidegate.delivery.steps import GateError, NotDueError
 from tidegate.gates.verdict import Verdict
-from tidegate.settings import load_settings
 from tidegate.stack.postgres import PostgresServer
-from tidegate.stack.postgres_databases import ensure_database
 from tidegate.stores.postgres import connect
 
 SLOW = "pg/explain_query_route_reliability.json"
@@ -29,15 +25,7 @@ SLOW = "pg/explain_query_route_reliability.json"
 @pytest.fixture(scope="module")
 def refused(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivered]:
     """A delivery that QA has not signed, for a query is too slow."""
-    folder, name = tmp_path_factory.mktemp("refused"), "test_resume"
-    with psycopg.connect(postgres.dsn(), autocommit=True) as connection, pytest.MonkeyPatch.context() as patch:
-        ensure_database(connection, name, OWNER, TEMPLATE)
-        for variable, value in (
-            ("HOME", folder / "home"), ("WAREHOUSE_URL", postgres.dsn(name, OWNER, PASSWORD)), ("ENCRYPTION_KEYS", KEYS),
-            ("PROJECT", ROOT),
-        ):  # fmt: skip
-            patch.setenv(f"TIDEGATE_{variable}", str(value))
-        settings = load_settings().model_copy(update={"project": project(folder / "project")})
+    with warehouse(postgres, tmp_path_factory.mktemp("refused")) as settings:
         shutil.copytree(
             ROOT / "migrations", settings.project / "migrations", ignore=shutil.ignore_patterns("__pycache__")
         )
