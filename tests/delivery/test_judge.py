@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.delivery.originals import ROOT
 
 from tidegate.delivery import team
 from tidegate.delivery.gate import Gate
-from tidegate.delivery.judge import Case, hash_of_rule, judge, name_of_rule
+from tidegate.delivery.judge import Case, hash_of_rule, judge, may_change, name_of_rule
 from tidegate.delivery.ledger import Approval, Done, Exhibit
 from tidegate.delivery.manifest import Finding
 from tidegate.delivery.strategy import read
@@ -100,6 +101,17 @@ def test_the_strategy_may_excuse_what_nothing_measures_but_not_what_is_measured(
     assert "waived in the strategy by the maintainers" in unmeasured.value
     measured = rule(judge(Gate.QA, replace(CASE, exhibits=(exhibit("coverage", percent=12.0),))), "coverage, line")
     assert measured.verdict == "FAIL"
+
+
+def test_what_no_probe_measures_is_no_reason_for_a_role_to_work_again(tmp_path: Path) -> None:
+    text = (ROOT / "strategies" / "database.md").read_text()
+    criterion = "- [ ] No secret is in any commit\n"
+    assert criterion in text
+    path = tmp_path / "strategy.md"
+    path.write_text(text.replace(criterion, f"{criterion}- [ ] Documentation is complete\n"))
+    said = judge(Gate.ENGINEERING, replace(CASE, strategy=read(path)))
+    assert may_change(rule(said, "artifacts of PG"))
+    assert not may_change(rule(said, "documentation, line"))
 
 
 def test_a_waiver_that_names_a_measure_excuses_no_other_of_its_sentence() -> None:

@@ -13,7 +13,7 @@ from tests.delivery.originals import ROOT, STRATEGIES, original
 
 from tidegate.delivery.gate import Gate
 from tidegate.delivery.strategy import draft, read
-from tidegate.delivery.strategy.judges import ALERTS, MEASURES, Judge, judged
+from tidegate.delivery.strategy.judges import ALERTS, MEASURES, Judge, Waiver, judged
 from tidegate.delivery.strategy.quantity import UNITS
 from tidegate.evidence.probes import ALL
 
@@ -124,6 +124,16 @@ def test_a_sentence_without_a_number_does_not_pass_by_a_figure_that_needs_one(tm
         "",
         "it states no number for p95_ms of the probe explain: write one",
     )
+
+
+def test_the_words_of_a_waiver_name_nothing_that_is_judged(tmp_path: Path) -> None:
+    line = (
+        "- [ ] Documentation is complete (waived by Ada: whoever approves the deployment, and its coverage, reads it)"
+    )
+    path = strategy_with(tmp_path, "- [ ] Every index says why it is there", line)
+    (one,) = [one for one in judged(read(path)) if one.text.startswith("Documentation is")]
+    assert (one.text, one.measure) == ("Documentation is complete", "documentation")
+    assert one.waiver == Waiver("Ada", "whoever approves the deployment, and its coverage, reads it")
 
 
 def test_a_sentence_about_two_things_is_judged_by_both(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ A target stands in the strategy or in the team's file, and each verdict names it
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -24,6 +23,7 @@ from tidegate.gates.verdict import Decision, Verdict
 #: Of a rule set: raised when what a gate asks for changes in this module.
 VERSION = "1"
 _UNMEASURED = "not measured"
+_NEVER = f"{_UNMEASURED} by any probe"
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ def judge(gate: Gate, case: Case) -> list[Verdict]:
 def hash_of_rule(verdict: Verdict) -> str:
     """Return what a waiver is bound to: the rule, what it expects, and what was found."""
     return hashlib.sha256("\x1f".join((verdict.gate, verdict.rule, verdict.target, verdict.value)).encode()).hexdigest()
+
+
+def may_change(verdict: Verdict) -> bool:
+    """Say whether what was refused could pass when a role works again: what no probe measures needs a person."""
+    return not verdict.value.startswith(_NEVER)
 
 
 def name_of_rule(verdict: Verdict) -> str:
@@ -99,10 +104,6 @@ def _demanded(gate: Gate, case: Case) -> Iterator[Verdict]:
         yield _measured(asked, _Figure(one.probe, one.figure, "", one.bound), case)
 
 
-#: In a sentence of the strategy: who lets it pass where nothing measures it, and why. What is measured is judged all the same.
-_EXCUSED = re.compile(r"\((?P<what>[\w ]*?) ?waived by (?P<who>[^:()]+): (?P<why>[^()]+)\)", re.I)
-
-
 def _of_strategy(gate: Gate, case: Case) -> Iterator[Verdict]:
     for one in judged(case.strategy):
         judge = one.judge
@@ -117,14 +118,11 @@ def _of_strategy(gate: Gate, case: Case) -> Iterator[Verdict]:
             f"{case.strategy.path}:{one.line}",
         )
         if judge.missing or bound is None:
-            verdict = asked.says("FAIL", f"{_UNMEASURED}: {judge.missing}")
+            verdict = asked.says("FAIL", f"{_NEVER}: {judge.missing}")
         else:
             verdict = _measured(asked, _Figure(judge.probe, judge.figure, judge.unit or "", bound), case)
-        excuse = _EXCUSED.search(one.text)
-        # Of a sentence with several targets, the waiver may name the one that it is for.
-        meant = excuse is not None and excuse["what"].casefold() in one.measure.casefold()
-        if excuse and meant and verdict.verdict == "FAIL" and verdict.value.startswith(_UNMEASURED):
-            told = f"{verdict.value}; waived in the strategy by {excuse['who'].strip()}: {excuse['why'].strip()}"
+        if one.waiver and verdict.verdict == "FAIL" and verdict.value.startswith(_UNMEASURED):
+            told = f"{verdict.value}; waived in the strategy by {one.waiver.by}: {one.waiver.why}"
             verdict = replace(verdict, verdict="WARN", value=told)
         yield verdict
 

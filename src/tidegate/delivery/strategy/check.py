@@ -61,7 +61,8 @@ def _unmeasured(strategy: Strategy) -> Iterator[Finding]:
         if one.judge.missing:
             gate = f" ({one.judge.gate})" if one.judge.gate else ""
             what = f"{one.target.subject or one.measure} {one.target.bound}".strip() if one.target else one.text
-            yield Finding("not measurable", one.line, f"{what}{gate}: {one.judge.missing}")
+            waived = f"; waived by {one.waiver.by}: {one.waiver.why}" if one.waiver else ""
+            yield Finding("not measurable", one.line, f"{what}{gate}: {one.judge.missing}{waived}")
     for statement in strategy.success.launch:
         if statement.checked:
             yield Finding(

@@ -39,8 +39,19 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Waiver:
+    """Who lets a sentence of the strategy pass where nothing measures it, and why. What is measured is judged all the same."""
+
+    by: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Judged:
-    """A sentence of the strategy, or one number in it, with one of its judges; `measure` is empty where nobody knows it."""
+    """A sentence of the strategy, or one number in it, with one of its judges; `measure` is empty where nobody knows it.
+
+    `text` is the sentence without the waiver that it may end with.
+    """
 
     line: int
     kind: str
@@ -48,6 +59,7 @@ class Judged:
     target: Target | None
     measure: str
     judge: Judge
+    waiver: Waiver | None = None
 
 
 def _figure(gate: Gate, probe: str, figure: str, unit: str) -> Judge:
@@ -154,6 +166,8 @@ ALERTS: tuple[Measure, ...] = tuple(
 )  # fmt: skip
 _UNKNOWN = Judge(None, missing="no gate knows this sentence: only a person can judge it")
 _DEMANDS = ("Performance", "Security", "Availability")
+#: Of a sentence with several targets, it may name the one that it is for.
+_WAIVED = re.compile(r"\s*\((?P<what>[\w ]*?) ?waived by (?P<by>[^:()]+): (?P<why>[^()]+)\)", re.I)
 _NOTHING = re.compile(r"^(n/?a|none)\b", re.I)
 
 
@@ -198,16 +212,24 @@ def _is_open(statement: Statement) -> bool:
 
 
 def _of(statement: Statement, kind: str, text: str = "") -> Iterator[Judged]:
-    text = text or statement.entry.text
+    said = text or statement.entry.text
+    text, words = _WAIVED.sub("", said), _WAIVED.search(said)
+
+    def waiver(measure: str) -> Waiver | None:
+        meant = words is not None and words["what"].casefold() in measure.casefold()
+        return Waiver(words["by"].strip(), words["why"].strip()) if words and meant else None
+
     for target in (one for one in statement.targets if one.purpose != "expected"):
         found = measure(target, text)
+        name = found.name if found else ""
         for judge in found.judges if found else (_UNKNOWN,):
-            yield Judged(statement.entry.line, kind, text, target, found.name if found else "", judge)
+            yield Judged(statement.entry.line, kind, text, target, name, judge, waiver(name))
     if not statement.targets:
         for known in measures(text) or [Measure("", "", (_UNKNOWN,))]:
             # What needs no number is enough where none is stated.
             for judge in [one for one in known.judges if one.unit is None] or known.judges:
-                yield Judged(statement.entry.line, kind, text, None, known.name, _without_a_number(judge))
+                found_by = _without_a_number(judge)
+                yield Judged(statement.entry.line, kind, text, None, known.name, found_by, waiver(known.name))
 
 
 def _without_a_number(judge: Judge) -> Judge:
