@@ -42,9 +42,9 @@ FAST_AND_LOSSY = {
 
 #: Folders whose tests share what costs much: models built over two months, a Spark server, a warehouse with a replica.
 SHARED = ("models", "transforms", "availability", "backup")
-#: The year wants a stack in which nothing has happened yet. Then what takes longest, so that no worker is left alone with it.
+#: A team has a stack of its own, and the machine for itself; the year wants one in which nothing has happened yet. Then what takes longest, so that no worker is left alone with it.
 FIRST = (
-    "journeys/test_year.py", "journeys/test_killed_anywhere.py", "delivery/test_sabotage.py", "evidence/test_probes.py", "models", "availability",
+    "journeys/test_team.py", "journeys/test_year.py", "journeys/test_killed_anywhere.py", "delivery/test_sabotage.py", "evidence/test_probes.py", "models", "availability",
     "backup", "transforms", "stack/test_postgres_recovery.py", "access/test_canary.py", "rehearsal/test_rehearsal.py",
     "publish/test_partitions.py", "publish/test_batches.py", "publish/test_marts_of_flights.py", "migrate/test_locks.py",
     "stack/test_roles.py",

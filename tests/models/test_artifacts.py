@@ -220,8 +220,12 @@ def test_a_demand_without_a_figure_or_a_test_is_left_to_a_person(delivered: Deli
     assert not re.search(r"\bcertif", "\n".join(delivered.made.values()), re.I)
 
 
-def test_the_sign_off_is_computed_from_what_gates_have_said(delivered: Delivered) -> None:
+def test_the_sign_off_is_computed_from_what_gates_have_said(
+    delivered: Delivered, monkeypatch: pytest.MonkeyPatch
+) -> None:
     work = delivered.work("QA", "3")
+    own: list[Verdict] = []
+    monkeypatch.setattr(qa, "evident", lambda gate, _: [one for one in own if one.gate == gate.value])
     passing = tuple(Verdict(gate, "a rule", "PASS", "0", "= 0", "teams/database.yaml:1", "1") for gate in GATES)
 
     def text(*verdicts: Verdict) -> str:
@@ -240,6 +244,10 @@ def test_the_sign_off_is_computed_from_what_gates_have_said(delivered: Delivered
     waived = text(*passing, replace(failing, verdict="WARN"))
     assert qa.signed(waived)
     assert "812 ms" in waived.partition("## What passes with a warning")[2]
+    own.append(replace(failing, gate="QA Pass", rule="dbt_results failed"))
+    refused = text(*passing)
+    assert not qa.signed(refused), "the gate that it is signed for would refuse"
+    assert "| QA Pass | dbt_results failed | 812 ms |" in refused
 
 
 @pytest.mark.parametrize(

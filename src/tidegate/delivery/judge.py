@@ -50,9 +50,15 @@ def judge(gate: Gate, case: Case) -> list[Verdict]:
     rules = case.team.gates.get(gate)
     if rules is None:
         return []
-    said = [*_demanded(gate, case), *_of_strategy(gate, case)]
-    for part in (_artifacts, _files, _manifests, _others, _signed, _ended_well, _approved):
-        said += part(gate, rules, case)
+    said = evident(gate, case)
+    for part in (_artifacts, _files, _manifests, _others, _signed, _approved):
+        said += [_waived(verdict, case) for verdict in part(gate, rules, case)]
+    return said
+
+
+def evident(gate: Gate, case: Case) -> list[Verdict]:
+    """Return the verdicts of one gate that rest on evidence alone: what is known before anybody signs or approves."""
+    said = [*_demanded(gate, case), *_of_strategy(gate, case), *_ended_well(gate, case.team.gates[gate], case)]
     return [_waived(verdict, case) for verdict in said]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from tidegate.delivery import ledger, manifest, thoughts
-from tidegate.delivery.ledger import Delivery, Done, Exhibit
+from tidegate.delivery.ledger import Approval, Delivery, Done, Exhibit
 from tidegate.delivery.strategy.model import Strategy
 from tidegate.delivery.team import Role, Team
 from tidegate.delivery.thoughts import Thought
@@ -72,6 +72,12 @@ class Work:
         """What gates have said of this delivery."""
         with connect(self.settings) as connection:
             return ledger.verdicts(connection, self.delivery.delivery_id)
+
+    @cached_property
+    def approvals(self) -> list[Approval]:
+        """What people have decided about this delivery."""
+        with connect(self.settings) as connection:
+            return ledger.approvals(connection, self.delivery.delivery_id)
 
     @cached_property
     def thought(self) -> Thought | None:

@@ -6,6 +6,7 @@ import re
 
 from tidegate.delivery.cited import Asked, cite, figures, file, holding, shown, why_not
 from tidegate.delivery.gate import Gate
+from tidegate.delivery.judge import Case, evident
 from tidegate.delivery.markdown import head, link, table
 from tidegate.delivery.strategy.judges import judged
 from tidegate.delivery.work import Work
@@ -297,26 +298,33 @@ def load_test(work: Work) -> str:
 
 
 def qa_signoff(work: Work) -> str:
-    """Return the sign-off: PASS only where every gate of QA's wave has judged, and none of their rules fails."""
+    """Return the sign-off: PASS only where every gate of QA's wave has judged, and none of their rules fails.
+
+    The gate that it is signed for judges after it; what that one demands of the evidence stands in it, too.
+    """
     gates = [gate for gate, rules in work.team.gates.items() if rules.wave == _WAVE and not rules.signed]
+    signed_for = [gate for gate, rules in work.team.gates.items() if rules.wave == _WAVE and rules.signed]
+    case = Case(work.team, work.strategy, tuple(work.exhibits), approvals=tuple(work.approvals))
     mine = [one for one in work.verdicts if one.gate in {gate.value for gate in gates}]
-    failing = [one for one in mine if one.verdict == "FAIL"]
     silent = [gate for gate in gates if not any(one.gate == gate.value for one in mine)]
+    mine += [verdict for gate in signed_for for verdict in evident(gate, case)]
+    failing = [one for one in mine if one.verdict == "FAIL"]
     waived = [one for one in mine if one.verdict == "WARN"]
     status = "FAIL" if failing or silent else "PASS"
     return "\n".join([
         *head(work, "QA's sign-off"),
         f"status: {status}",
         "",
-        f"{len(gates)} gates stand before or after wave {_WAVE}; {len(gates) - len(silent)} have judged {len(mine)} rules in this delivery, "
-        f"of which {len(failing)} fail and {len(waived)} pass with a warning.",
+        f"{len(gates)} gates stand before or after wave {_WAVE}, and {len(gates) - len(silent)} have judged. With what "
+        f"{', '.join(gate.value for gate in signed_for)} demands itself there are {len(mine)} rules, of which {len(failing)} fail and "
+        f"{len(waived)} pass with a warning.",
         "",
         *table(
             ["gate", "rules", "fail", "warn", "works again when it fails"],
             [
                 [gate.value, sum(o.gate == gate.value for o in mine), sum(o.gate == gate.value for o in failing),
                  sum(o.gate == gate.value for o in waived), _responsible(work, gate)]
-                for gate in gates
+                for gate in (*gates, *signed_for)
             ],
         ),
         "## What stands in the way",
