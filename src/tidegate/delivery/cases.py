@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tidegate.delivery import approval, ledger, manifest, team, work
 from tidegate.delivery.gate import Gate
-from tidegate.delivery.judge import Case
+from tidegate.delivery.judge import Case, may_change
 from tidegate.delivery.ledger import Delivery
 from tidegate.delivery.roles import qa
 from tidegate.delivery.strategy import read
@@ -87,9 +87,12 @@ def failing(case: Case) -> list[Verdict]:
 
 
 def responsible(case: Case, failed: Sequence[Verdict] | None = None) -> list[str]:
-    """Return the roles that work again on what is refused: whose artifact or probe it is, else whom the gate names."""
+    """Return the roles that work again on what is refused: whose artifact or probe it is, else whom the gate names.
+
+    Nobody is where no probe measures what is asked for: that a person mends.
+    """
     found: set[str] = set()
-    for verdict in failing(case) if failed is None else failed:
+    for verdict in filter(may_change, failing(case) if failed is None else failed):
         named = case.team.gates[Gate(verdict.gate)].again
         words = set(re.findall(r"[A-Za-z_]+", verdict.rule))
         whose = {code for code in named if code in words or words & _probes(case.team, code)}

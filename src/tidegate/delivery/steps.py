@@ -28,7 +28,7 @@ from tidegate.delivery import (
 from tidegate.delivery import merge as merging
 from tidegate.delivery.cases import Place, failing, find, gather, inside, responsible
 from tidegate.delivery.gate import Gate
-from tidegate.delivery.judge import Case, judge, may_change
+from tidegate.delivery.judge import Case, judge
 from tidegate.delivery.ledger import Decision, Delivery, Kind
 from tidegate.delivery.report import press
 from tidegate.delivery.roles import pm
@@ -234,10 +234,10 @@ def decide(settings: Settings, delivery_id: str, gate: Gate, attempt: int = 1) -
     said = _judge(place, gate, attempt, case)
     if not place.team.is_looped(rules.wave):
         for again in range(tried + 1, tried + _AGAIN):
-            refused = [one for one in said if one.verdict == "FAIL" and may_change(one)]
-            if not refused or not rules.again or rules.approval:
+            again_by = responsible(case, [one for one in said if one.verdict == "FAIL"])
+            if not again_by or rules.approval:
                 break
-            for code in responsible(gather(place), refused):
+            for code in again_by:
                 if work.out_of_work(place.team.roles[code], place.strategy) is None:
                     work.do(place.role(code, rules.wave, again))
             said = _judge(place, gate, again)
