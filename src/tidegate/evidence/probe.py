@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import structlog
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
 
 from tidegate.errors import TerminalError, TidegateError, TransientError, UnavailableError
 from tidegate.gates import ledger
@@ -152,14 +153,15 @@ def measure(ground: Ground, probe: Probe) -> Outcome:
 
     One that could not run because something was busy or gone for a moment is run again.
     """
-    for pause in _PAUSES:
-        try:
-            return _measure(ground, probe)
-        except TransientError as error:
-            log.warning("probe will run again", probe=probe.name, reason=str(error))
-            time.sleep(pause)
+    patiently = Retrying(
+        retry=retry_if_exception_type(TransientError), wait=wait_chain(*map(wait_fixed, _PAUSES)),
+        stop=stop_after_attempt(len(_PAUSES) + 1), reraise=True,
+        before_sleep=lambda tried: log.warning(
+            "probe will run again", probe=probe.name, reason=str(tried.outcome and tried.outcome.exception())
+        ),
+    )  # fmt: skip
     try:
-        return _measure(ground, probe)
+        return patiently(_measure, ground, probe)
     except TransientError as error:
         return Outcome(probe.name, (), str(error))
 
