@@ -33,6 +33,8 @@ from tidegate.stores.postgres import Connection, connect, table
 
 log = structlog.get_logger(__name__)
 
+_IS_THERE = "SELECT 1 FROM pg_class WHERE oid = to_regclass(format('%%I.%%I', %s::text, %s::text))"
+
 
 def erase(settings: Settings, contracts: Sequence[Contract], person: Person, *, by: str, why: str) -> dict[str, int]:
     """Erase the person from every dataset; return how many rows, by place. Nothing found is nothing recorded.
@@ -83,8 +85,7 @@ def _clean(connection: Connection, concerned: Sequence[Contract]) -> None:
         for place in of_batches(connection, dataset=contract.dataset):
             connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(place.sql))
         # The table of partitions has no rows of its own, and statistics of all of them.
-        published = f"{contract.schema}.{contract.table}"
-        if connection.execute("SELECT to_regclass(%s) AS oid", [published]).fetchone() != {"oid": None}:
+        if connection.execute(_IS_THERE, [contract.schema, contract.table]).fetchone():
             connection.execute(sql.SQL("ANALYZE {}").format(table(contract.schema, contract.table)))
     connection.execute("VACUUM (ANALYZE) quarantine.refused_row")
     connection.execute("VACUUM pg_statistic")
