@@ -32,7 +32,7 @@ test: export COVERED_COMMIT = $(shell git describe --always --dirty --abbrev=40 
 test: ## set up and run every test, against real servers, with coverage
 	@bin/bootstrap test
 	@$(bin)/python -m pytest -n 2 -m "not whole" --cov --cov-report= --cov-fail-under=0
-	@$(bin)/python -m pytest -m whole --cov --cov-append --cov-report=term
+	@$(bin)/python -m pytest -m whole --exitfirst --cov --cov-append --cov-report=term
 
 stop: ## stop the stack; what it holds stays
 	@if [ -x $(bin)/tidegate ]; then $(bin)/tidegate down; else echo "Nothing is installed here, so nothing runs."; fi

@@ -1,12 +1,15 @@
-"""All servers at once, started one time: Airflow answers, and a killed scheduler comes back."""
+"""All servers at once, started one time: Airflow answers, and comes back, whatever was killed."""
 
 import os
 import signal
+import time
 
 import httpx
 import psutil
-from tests.whole import Stack, secrets_of
+from tests.whole import Stack, eventually, secrets_of
 
+from tidegate.stack import airflow
+from tidegate.stack.airflow import COMPONENTS
 from tidegate.stack.memory import Memory
 
 
@@ -57,7 +60,18 @@ def test_no_secret_is_in_any_log(whole: Stack) -> None:
     assert [name for name, secret in secrets_of(whole.home).items() if secret in text] == []
 
 
-def test_a_scheduler_killed_with_9_comes_back_and_its_workers_do_not_stay(whole: Stack) -> None:
+def test_whatever_of_airflow_is_killed_comes_back_though_nobody_calls_up(whole: Stack) -> None:
+    before = whole.status().services
+    for name in COMPONENTS:
+        (component,) = psutil.Process(before[name].pid).children()
+        component.kill()
+    since, url = time.time(), whole.settings.airflow_url or ""
+    eventually(lambda: not airflow.not_ready(url, since=since, names=COMPONENTS))
+    after = whole.status().services
+    assert {name: after[name] for name in COMPONENTS} == {name: before[name] for name in COMPONENTS}
+
+
+def test_a_keeper_killed_with_9_comes_back_and_neither_its_scheduler_nor_its_workers_stay(whole: Stack) -> None:
     scheduler = Memory.load(whole.home).processes["airflow-scheduler"]
     others = {name: s.pid for name, s in whole.status().services.items() if name != "airflow-scheduler"}
     workers = [member for member in scheduler.session() if member.pid != scheduler.pid]

@@ -15,6 +15,7 @@ import os
 import sys
 from typing import NoReturn
 
+from tidegate.stack.keeper import keep
 from tidegate.stack.warm import warm
 
 SHARED = (
@@ -69,17 +70,23 @@ def _migration() -> int:
 
 
 def _become(arguments: list[str], log: str, gate: int) -> NoReturn:
-    """Turn this fork into a component, once it is let go: its own session, its own log, its own name."""
+    """Turn this fork into the keeper of a component, once it is let go: its own session, its own log, its own name."""
     from setproctitle import setproctitle
 
     os.setsid()
     if not os.read(gate, 1):
         os._exit(1)
     os.close(gate)
-    setproctitle(f"airflow {' '.join(arguments)}")
+    name = f"airflow {' '.join(arguments)}"
+    setproctitle(f"{name} (keeper)")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     _write_to(log)
-    _run(arguments)
+
+    def serve() -> NoReturn:
+        setproctitle(name)
+        _run(arguments)
+
+    keep(serve, lambda told: print(f"{name} {told}", flush=True))
 
 
 def _write_to(log: str) -> None:
