@@ -1,12 +1,14 @@
 """Runs work in a forked child that kills itself with SIGKILL just before its N-th effect on the world.
 
-An effect is a statement or commit sent to PostgreSQL, a piece of a COPY, or a file given its final name. So every boundary
-between two steps is met, and every boundary inside them, without a hook in the code under test.
+An effect is a statement that writes or a commit sent to PostgreSQL, a piece of a COPY, or a file given its final name. So
+every boundary between two steps is met, and every boundary inside them, without a hook in the code under test. What only
+reads is no effect: to die before it leaves the world as it is for the next that writes.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -14,7 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
 SURVIVED, FAILED = 0, 70
+_READS = re.compile(r"\s*(SELECT|SHOW|WITH)\b", re.IGNORECASE)
 
 
 def run(work: Callable[[], Any], die_before: int | None = None) -> tuple[int, int]:
@@ -45,17 +51,16 @@ def run(work: Callable[[], Any], die_before: int | None = None) -> tuple[int, in
 
 def _count(die_before: int | None, counter: int) -> list[int]:
     """Wrap every effect so that it is counted, and death comes before the chosen one."""
-    import psycopg
-
     effects = [0]
 
     def wrap(owner: type, name: str) -> None:
         original = getattr(owner, name)
 
         def counted(*arguments: Any, **keywords: Any) -> Any:
-            effects[0] += 1
-            if effects[0] == die_before:
-                os.kill(os.getpid(), signal.SIGKILL)
+            if not (name == "execute" and _reads(arguments[1])):
+                effects[0] += 1
+                if effects[0] == die_before:
+                    os.kill(os.getpid(), signal.SIGKILL)
             return original(*arguments, **keywords)
 
         setattr(owner, name, counted)
@@ -69,3 +74,8 @@ def _count(die_before: int | None, counter: int) -> list[int]:
     ):
         wrap(owner, name)
     return effects
+
+
+def _reads(statement: Any) -> bool:
+    text = statement.as_string() if isinstance(statement, sql.Composable) else str(statement)
+    return bool(_READS.match(text)) and not re.search(r"\b(INSERT|UPDATE|DELETE|nextval)\b", text)
