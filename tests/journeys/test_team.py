@@ -29,7 +29,7 @@ from tidegate.run.airflow import session
 from tidegate.stores.postgres import connect
 
 #: A delivery measures for minutes, on a busy machine for many.
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(2700)]
 TEAM, DAG = "databaseEng", "team_database"
 PROGRAM = CHECKOUT / ".venv/bin/team"
 #: Somebody who has written nothing of what is approved.
@@ -164,7 +164,7 @@ def _kill(victims: list[psutil.Process]) -> bool:
 def through(house: House, run_id: str, killer: Killer) -> list[str]:
     """Watch a run of Airflow to its end, answer what it asks, and return what that was."""
     answered: list[str] = []
-    deadline = time.monotonic() + 1500
+    deadline = time.monotonic() + 2000
     while time.monotonic() < deadline:
         try:
             if house.state_of(run_id) in ("success", "failed"):
