@@ -13,7 +13,7 @@ from tidegate.stack.process import Process, launch
 
 #: Writes down that it lives, leaves a child behind, and does what it is told by `{act}`.
 SERVER = """
-import os, pathlib, signal, subprocess, sys, time
+import os, signal, subprocess, sys, time
 from tidegate.stack import keeper
 keeper.SETTLED, keeper._PAUSES = {settled}, (0.05, 0.1)
 def serve():

@@ -2,7 +2,8 @@
 
 Run as `python -m tidegate.stack.airflow_fork`. It reads one line of JSON from its standard input,
 `{"migrate": bool, "log": path, "components": [{"arguments": […], "log": path}]}`; brings Airflow's database to
-this version if it is told to; writes the list of pids; and once a second line has come, lets them go and ends.
+this version if it is told to; writes the list of pids, each that of a component's keeper; and once a second line has come,
+lets them go and ends.
 When the caller dies before that line, nobody would remember them, so they end without having started.
 """
 

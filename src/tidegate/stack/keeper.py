@@ -14,8 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-import psutil
-
 from tidegate.stack.process import Process
 
 #: Seconds that a server lives when nothing is wrong with how it is set up.
@@ -59,13 +57,10 @@ def keep(serve: Callable[[], object], say: Callable[[str], object]) -> NoReturn:
         settled, failures = (True, 1) if lived >= SETTLED else (settled, failures + 1)
         if told or (not settled and failures == ATTEMPTS):
             os._exit(status if status >= 0 else 128 - status)
-        left = [member for member in Process.of(os.getpid()).session() if member.pid != os.getpid()]
-        for member in left:
-            with suppress(psutil.NoSuchProcess):
-                member.kill()
+        left = Process.of(os.getpid()).end_session(spared=os.getpid())
         pause = min(_PAUSES[0] * 2 ** (failures - 1), _PAUSES[1])
         say(
-            f"has ended by itself after {lived:.0f} s (status {status}; {len(left)} processes that it left behind were "
+            f"has ended by itself after {lived:.0f} s (status {status}; {left} processes that it left behind were "
             f"ended), and is started again in {pause:.0f} s"
         )
         time.sleep(pause)

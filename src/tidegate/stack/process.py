@@ -64,19 +64,24 @@ class Process:
         if leader is not None:
             leader.send_signal(gently)
 
-    def stop(self, *, gently: signal.Signals = signal.SIGTERM, patience: float = 20) -> None:
-        """Ask the leader to end, wait up to `patience` seconds, then kill what is left of its session."""
-        self.ask_to_end(gently)
-        deadline = time.monotonic() + patience
-        while self.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        left = self.session()
+    def end_session(self, spared: int | None = None) -> int:
+        """Kill the living members of the session it leads, `spared` excepted; return how many there were."""
+        left = [member for member in self.session() if member.pid != spared]
         for member in left:
             try:
                 member.kill()
             except psutil.NoSuchProcess:
                 continue
         psutil.wait_procs(left, timeout=5)
+        return len(left)
+
+    def stop(self, *, gently: signal.Signals = signal.SIGTERM, patience: float = 20) -> None:
+        """Ask the leader to end, wait up to `patience` seconds, then kill what is left of its session."""
+        self.ask_to_end(gently)
+        deadline = time.monotonic() + patience
+        while self.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.end_session()
         self.is_alive()  # reaps the zombie when it is our own child
 
 
