@@ -14,7 +14,7 @@ from tidegate.errors import BusyError, HeldError, SourceError, UsageError
 from tidegate.gates import archive, audit, ledger
 from tidegate.gates.claim import Claim, claim
 from tidegate.gates.ledger import Batch
-from tidegate.publish import evolve
+from tidegate.publish import ahead, evolve
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, impatient, table, take_turn
 
@@ -127,13 +127,14 @@ def _swap_in(mine: Claim, contract: Contract, batch: Batch) -> Batch:
 
 def take_turns(connection: Connection, batch: Batch) -> None:
     """Let one transaction at a time change what is published of a partition: two batches of it may come at once."""
-    take_turn(connection, f"partition {batch.dataset} {batch.partition}")
+    take_turn(connection, ahead.turn(batch.dataset, batch.partition))
 
 
 def attach(connection: Connection, contract: Contract, batch: Batch, schema: str) -> None:
     """Make a batch's table, which stands in `schema`, a partition of the published one, brought to its layout."""
     # The published table may have evolved since the batch was staged or archived.
     evolve.adapt(connection, contract, schema, batch.table)
+    ahead.give_way(connection, contract, batch.partition)
     # Attached first and moved after: ATTACH does not care where the table stands.
     connection.execute(
         sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(
