@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from tests.kafka_servers import kafka, kafka_programs, own_kafka, shared_kafka, topic
 from tests.whole import whole
 from xdist.scheduler import LoadScopeScheduling
 
@@ -26,7 +27,7 @@ from tidegate.stack import port, scram
 from tidegate.stack.postgres import SUPERUSER, PostgresServer
 from tidegate.stack.postgres_databases import ensure_database, ensure_role, ensure_roles
 
-__all__ = ["whole"]
+__all__ = ["kafka", "kafka_programs", "own_kafka", "shared_kafka", "topic", "whole"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 OWNER, PASSWORD, TEMPLATE = "tidegate", "keel-4f1c-anchor-9b27-mooring", "warehouse_template"

@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         default=None, description="redis:// or rediss:// address, or redis+sentinel://…/NAME; none is needed."
     )
+    kafka_url: SecretStr | None = Field(
+        default=None, description="kafka:// or kafkas:// (TLS) address of the brokers that topics are read from."
+    )
 
     trusted_hosts: str = Field(
         default="", description="Hosts, with commas, on a network of their own, where addresses need no TLS."
@@ -95,6 +98,9 @@ class Settings(BaseSettings):
     postgres_bin: Path | None = Field(default=None, description="Folder with initdb and postgres; found when empty.")
     redis_memory: str = Field(
         default="64mb", pattern=r"(?i)^\d+(kb|mb|gb)$", description="Memory that the embedded Redis may keep data in."
+    )
+    kafka_memory: str = Field(
+        default="256mb", pattern=r"(?i)^\d+(mb|gb)$", description="Heap of the embedded Kafka; 150 MB come on top."
     )
     replica_synchronous: bool = Field(
         default=False, description="Whether a commit waits until the replica has it on disk."
@@ -210,6 +216,7 @@ def _require_tls(settings: Settings) -> None:
         "airflow_url",
         "spark_remote",
         "redis_url",
+        "kafka_url",
     )
     for field in places:
         if (value := getattr(settings, field)) is not None:

@@ -32,8 +32,8 @@ def require_tls(variable: str, url: str, trusted: str = "") -> None:
             "add `?sslmode=verify-full` (and `&sslrootcert=…` where the authority is your own)",
         )
         found = f"sslmode={mode}" if mode else "no sslmode"
-    elif scheme in ("http", "redis", "redis+sentinel", "sc"):
-        # Of sentinels there are several.
+    elif scheme in ("http", "redis", "redis+sentinel", "kafka", "sc"):
+        # Of sentinels and brokers there are several.
         places = urlsplit(url).netloc.rpartition("@")[2].split(",")
         hosts = [urlsplit(f"//{place}").hostname or "" for place in places]
         safe = scheme == "sc" and "use_ssl=true" in url.lower().partition(";")[2].split(";")
@@ -41,6 +41,7 @@ def require_tls(variable: str, url: str, trusted: str = "") -> None:
             "http": "write https://",
             "redis": "write rediss://",
             "redis+sentinel": "write rediss+sentinel://",
+            "kafka": "write kafkas://",
             "sc": "add `;use_ssl=true`",
         }[scheme]
         found = f"{scheme}:// without TLS"

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def up(
     more: Annotated[
-        list[str] | None, typer.Option("--with", help="A server besides: redis, or replica. Remembered.")
+        list[str] | None, typer.Option("--with", help="A server besides: redis, kafka, or replica. Remembered.")
     ] = None,
     less: Annotated[list[str] | None, typer.Option("--without", help="One that is no longer wanted.")] = None,
 ) -> None:

@@ -73,7 +73,14 @@ def secrets(settings: Settings) -> set[str]:
 
 def _secrets(settings: Settings) -> Iterator[str]:
     named = (settings.warehouse_url, settings.airflow_database_url, settings.airflow_password, settings.redis_url)
-    for secret in (*named, settings.pool_url, settings.replica_url, settings.dump_url, *settings.source_urls):
+    for secret in (
+        *named,
+        settings.kafka_url,
+        settings.pool_url,
+        settings.replica_url,
+        settings.dump_url,
+        *settings.source_urls,
+    ):
         if secret is not None and (text := secret.get_secret_value()):
             yield text
             if "://" in text and (password := urlsplit(text).password):

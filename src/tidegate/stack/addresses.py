@@ -13,7 +13,7 @@ from tidegate.stack.home import write_private
 
 KNOBS = (
     "warehouse_url", "pool_url", "replica_url", "airflow_database_url", "airflow_url", "airflow_password", "spark_remote", "encryption_keys",
-    "redis_url"
+    "redis_url", "kafka_url",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from tidegate.errors import StackError, UsageError
 from tidegate.migrate import door
 from tidegate.settings import Settings
-from tidegate.stack import addresses, airflow, manifest, pool, port, redis, replica, sail, warehouse
+from tidegate.stack import addresses, airflow, kafka, manifest, pool, port, redis, replica, sail, warehouse
 from tidegate.stack.airflow_environment import airflow_environment, passwords, passwords_file
 from tidegate.stack.failover import Failover
 from tidegate.stack.home import Home, Say, write_private
@@ -22,7 +22,7 @@ from tidegate.stack.secret import Secrets
 from tidegate.stack.supervisor import Supervisor
 
 SAIL, API = "sail", "airflow-api-server"
-OPTIONS = (redis.NAME, replica.NAME)
+OPTIONS = (kafka.NAME, redis.NAME, replica.NAME)
 """Servers that run only where somebody asks for them (`tidegate up --with NAME`)."""
 BASE_PORTS = {API: 8080, SAIL: 15002}
 PATIENCE = 120
@@ -39,6 +39,8 @@ class Embedded:
     spark: bool
     redis: bool
     """Whether one would be ours; it runs where it is asked for."""
+    kafka: bool
+    """Likewise."""
 
     @classmethod
     def of(cls, settings: Settings) -> Embedded:
@@ -51,6 +53,7 @@ class Embedded:
             airflow_database=here and "airflow_database_url" not in theirs,
             spark="spark_remote" not in theirs and settings.spark_master is None,
             redis="redis_url" not in theirs,
+            kafka="kafka_url" not in theirs,
         )
 
     @property
@@ -89,10 +92,10 @@ def up(settings: Settings, say: Say, *, more: Iterable[str] = (), less: Iterable
                 ours["airflow_password"] = Secrets.load(settings.home).airflow_admin_password
         if here.spark:
             ours["spark_remote"] = f"sc://{LOOPBACK}:{supervisor.port_for(SAIL, BASE_PORTS[SAIL])}"
-        if here.redis:
-            # An address that the last `up` wrote is no longer good where none is wanted now.
-            settings = settings.model_copy(update={"redis_url": None})
-        ours |= _provide_redis(settings, supervisor, here)
+        # An address that the last `up` wrote is no longer good where none is wanted now.
+        gone = {knob: None for knob, embedded in (("redis_url", here.redis), ("kafka_url", here.kafka)) if embedded}
+        settings = settings.model_copy(update=gone)
+        ours |= _provide_redis(settings, supervisor, here) | _provide_kafka(settings, supervisor, here)
         settings = _without_what_is_gone(settings, ours)
         # Before Airflow starts: its tasks read their addresses there.
         addresses.write(settings.home, ours)
@@ -159,6 +162,7 @@ def down(settings: Settings, say: Say) -> None:
         supervisor.stop(["airflow-scheduler"])
         supervisor.stop([API, SAIL], patience=5)
         redis.stop(settings, supervisor)
+        kafka.stop(settings, supervisor)
         pool.stop(settings, supervisor)
         # First the primary: as it ends, it hands the last of its WAL to the replica.
         warehouse.stop(settings, supervisor)
@@ -183,6 +187,13 @@ def _provide_redis(settings: Settings, supervisor: Supervisor, here: Embedded) -
         redis.stop(settings, supervisor)
         return {}
     return {"redis_url": redis.start(settings, supervisor).url()}
+
+
+def _provide_kafka(settings: Settings, supervisor: Supervisor, here: Embedded) -> dict[str, str]:
+    if not here.kafka or kafka.NAME not in supervisor.memory.wanted:
+        kafka.stop(settings, supervisor)
+        return {}
+    return {"kafka_url": kafka.start(settings, supervisor).url()}
 
 
 def _start_sail(supervisor: Supervisor) -> None:

@@ -30,7 +30,7 @@ def server_of(settings: Settings) -> RedisServer:
 
 def start(settings: Settings, supervisor: Supervisor) -> RedisServer:
     """Make the server run and return it; what is broken is mended, and said."""
-    _link(settings, supervisor)
+    warehouse.link(settings, supervisor, NAME)
     server = server_of(settings)
     fingerprint = repr(sorted({**server.configuration(), "port": "", "password": server.password}.items()))
     configuration = hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
@@ -77,15 +77,3 @@ def _mended(server: RedisServer, supervisor: Supervisor) -> bool:
             "costs time and nothing else"
         )
     return True
-
-
-def _link(settings: Settings, supervisor: Supervisor) -> None:
-    """Where the server's account cannot enter the home, let the home show where its data lie."""
-    place, target = settings.home / NAME, warehouse.place_of(settings, NAME)
-    if target == place or (place.is_symlink() and place.readlink() == target):
-        return
-    if place.is_symlink() or place.exists():
-        moved = supervisor.home.archive(place)
-        supervisor.say(f"{NAME}: {place} belongs to another checkout or user, moved to {moved}")
-    target.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    place.symlink_to(target)

@@ -42,6 +42,10 @@ class Secrets:
     """Of the embedded warehouse's confidential columns, the one that seals first; lost, they are lost."""
     redis_password: str = field(default_factory=_password, repr=False)
     redis_keeper_password: str = field(default_factory=_password, repr=False)
+    kafka_password: str = field(default_factory=_password, repr=False)
+    kafka_keeper_password: str = field(default_factory=_password, repr=False)
+    kafka_controller_password: str = field(default_factory=_password, repr=False)
+    """By which the broker shows itself to its own controller."""
     pool_password: str = field(default_factory=_password, repr=False)
     """Of the pool's console."""
     replication_password: str = field(default_factory=_password, repr=False)

@@ -26,7 +26,12 @@ def shell_environment(settings: Settings) -> dict[str, str]:
         found["REDIS_URL"] = url = settings.redis_url.get_secret_value()
         # So that redis-cli need not be told it in its arguments.
         found["REDISCLI_AUTH"] = Address.of(url).password or ""
-    for name, address in (("TIDEGATE_POOL_URL", settings.pool_url), ("TIDEGATE_REPLICA_URL", settings.replica_url)):
+    others = {
+        "TIDEGATE_POOL_URL": settings.pool_url,
+        "TIDEGATE_REPLICA_URL": settings.replica_url,
+        "TIDEGATE_KAFKA_URL": settings.kafka_url,
+    }
+    for name, address in others.items():
         if address is not None:
             found[name] = address.get_secret_value()
     if settings.spark_remote is not None:

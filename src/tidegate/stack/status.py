@@ -6,16 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.settings import Settings
-from tidegate.stack import addresses, airflow, pgbouncer, pool, redis, redis_server, replica, sail, warehouse
+from tidegate.stack import (
+    addresses,
+    airflow,
+    kafka,
+    kafka_jars,
+    pgbouncer,
+    pool,
+    redis,
+    redis_server,
+    replica,
+    sail,
+    warehouse,
+)
 from tidegate.stack.home import Home
 from tidegate.stack.lifecycle import API, SAIL, Embedded
 from tidegate.stack.memory import Memory
 from tidegate.stack.port import LOOPBACK
 from tidegate.stack.postgres import PostgresServer
+from tidegate.stores.kafka import Address as KafkaAddress
 from tidegate.stores.postgres import without_password
 from tidegate.stores.redis import Address
 
-SERVICES = (warehouse.NAME, replica.NAME, pool.NAME, *airflow.COMPONENTS, SAIL, redis.NAME)
+SERVICES = (warehouse.NAME, replica.NAME, pool.NAME, *airflow.COMPONENTS, SAIL, redis.NAME, kafka.NAME)
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,11 @@ def look(settings: Settings) -> Status:
         )
     elif redis.NAME in memory.wanted:
         services[redis.NAME] = _redis(settings, memory)
+    if not here.kafka:
+        shown = str(KafkaAddress.of(addresses.plain(settings.kafka_url) or ""))
+        services[kafka.NAME] = Service("external", shown, None, None)
+    elif kafka.NAME in memory.wanted:
+        services[kafka.NAME] = _kafka(settings, memory)
     return Status(
         home=str(settings.home),
         warehouse_dsn=without_password(dsn) if dsn else None,
@@ -130,6 +148,14 @@ def _redis(settings: Settings, memory: Memory) -> Service:
     if running:
         return Service("running", f"{LOOPBACK}:{server.port}", running.pid, redis_server.version())
     return Service("dead" if redis.NAME in memory.processes else "stopped", None, None, None)
+
+
+def _kafka(settings: Settings, memory: Memory) -> Service:
+    server = kafka.server_of(settings)
+    running = server.running()
+    if running:
+        return Service("running", f"{LOOPBACK}:{server.port}", running.pid, kafka_jars.version())
+    return Service("dead" if kafka.NAME in memory.processes else "stopped", None, None, None)
 
 
 def _remembered(memory: Memory, name: str, address: str | None, version: str) -> Service:

@@ -200,6 +200,18 @@ def make_places(settings: Settings, supervisor: Supervisor) -> None:
             supervisor.say(f"{NAME}: user {user} cannot enter {settings.home}, so its {place.name} lies in {target}")
 
 
+def link(settings: Settings, supervisor: Supervisor, name: str) -> None:
+    """Where the servers' account cannot enter the home, let the home show where the data of `name` lie."""
+    place, target = settings.home / name, place_of(settings, name)
+    if target == place or (place.is_symlink() and place.readlink() == target):
+        return
+    if place.is_symlink() or place.exists():
+        moved = supervisor.home.archive(place)
+        supervisor.say(f"{name}: {place} belongs to another checkout or user, moved to {moved}")
+    target.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    place.symlink_to(target)
+
+
 def can_enter(user: str, folder: Path) -> bool:
     """Return whether the account that the server runs as may pass through `folder`; asked by root."""
     return subprocess.run(["test", "-x", folder], user=user, extra_groups=[], cwd="/", check=False).returncode == 0
