@@ -822,6 +822,205 @@ ALTER TABLE ops.step ALTER COLUMN step_id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+CREATE TABLE ops.stream_batch (
+    batch_id text NOT NULL,
+    dataset text NOT NULL,
+    topic text NOT NULL,
+    topic_incarnation text NOT NULL,
+    contract_version text NOT NULL,
+    message_count bigint NOT NULL,
+    row_count bigint NOT NULL,
+    known_count bigint NOT NULL,
+    refused_count bigint NOT NULL,
+    late_count bigint NOT NULL,
+    message_bytes bigint NOT NULL,
+    first_event_at timestamp with time zone,
+    last_event_at timestamp with time zone,
+    first_sent_at timestamp with time zone,
+    latency_p50_seconds double precision,
+    latency_p95_seconds double precision,
+    latency_p99_seconds double precision,
+    taking_seconds double precision NOT NULL,
+    committed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT stream_batch_check CHECK ((message_count = ((row_count + known_count) + refused_count))),
+    CONSTRAINT stream_batch_known_count_check CHECK ((known_count >= 0)),
+    CONSTRAINT stream_batch_late_count_check CHECK ((late_count >= 0)),
+    CONSTRAINT stream_batch_message_bytes_check CHECK ((message_bytes >= 0)),
+    CONSTRAINT stream_batch_message_count_check CHECK ((message_count >= 0)),
+    CONSTRAINT stream_batch_refused_count_check CHECK ((refused_count >= 0)),
+    CONSTRAINT stream_batch_row_count_check CHECK ((row_count >= 0))
+);
+
+COMMENT ON TABLE ops.stream_batch IS 'One row per micro-batch of a topic: what was read, and what became of it.';
+
+COMMENT ON COLUMN ops.stream_batch.batch_id IS 'Derived from the offsets that it read: the same messages are the same batch.';
+
+COMMENT ON COLUMN ops.stream_batch.dataset IS 'Dataset.';
+
+COMMENT ON COLUMN ops.stream_batch.topic IS 'Topic.';
+
+COMMENT ON COLUMN ops.stream_batch.topic_incarnation IS 'Kafka''s id of the topic.';
+
+COMMENT ON COLUMN ops.stream_batch.contract_version IS 'Version of the contract that judged it.';
+
+COMMENT ON COLUMN ops.stream_batch.message_count IS 'Messages read: rows, known and refused ones.';
+
+COMMENT ON COLUMN ops.stream_batch.row_count IS 'Rows that it added.';
+
+COMMENT ON COLUMN ops.stream_batch.known_count IS 'Messages whose row was there already, the same in every column.';
+
+COMMENT ON COLUMN ops.stream_batch.refused_count IS 'Messages that went to quarantine.';
+
+COMMENT ON COLUMN ops.stream_batch.late_count IS 'Rows whose event lay further behind the newest one than the contract allows; they were taken.';
+
+COMMENT ON COLUMN ops.stream_batch.message_bytes IS 'Bytes of keys and values.';
+
+COMMENT ON COLUMN ops.stream_batch.first_event_at IS 'Event time of its oldest row.';
+
+COMMENT ON COLUMN ops.stream_batch.last_event_at IS 'Event time of its newest row.';
+
+COMMENT ON COLUMN ops.stream_batch.first_sent_at IS 'When its oldest message was sent.';
+
+COMMENT ON COLUMN ops.stream_batch.latency_p50_seconds IS 'From sent to visible, median.';
+
+COMMENT ON COLUMN ops.stream_batch.latency_p95_seconds IS 'From sent to visible, 95th percentile.';
+
+COMMENT ON COLUMN ops.stream_batch.latency_p99_seconds IS 'From sent to visible, 99th percentile.';
+
+COMMENT ON COLUMN ops.stream_batch.taking_seconds IS 'From its first message polled to the end of its transaction.';
+
+COMMENT ON COLUMN ops.stream_batch.committed_at IS 'When its rows became visible.';
+
+CREATE TABLE ops.stream_gap (
+    gap_id bigint NOT NULL,
+    dataset text NOT NULL,
+    topic text NOT NULL,
+    topic_incarnation text NOT NULL,
+    topic_partition bigint NOT NULL,
+    kind text NOT NULL,
+    first_offset bigint NOT NULL,
+    next_offset bigint NOT NULL,
+    found_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT stream_gap_kind_check CHECK ((kind = ANY (ARRAY['removed unread'::text, 'topic made again'::text])))
+);
+
+COMMENT ON TABLE ops.stream_gap IS 'Offsets that were never read because the broker does not have them any more.';
+
+COMMENT ON COLUMN ops.stream_gap.gap_id IS 'Number.';
+
+COMMENT ON COLUMN ops.stream_gap.dataset IS 'Dataset.';
+
+COMMENT ON COLUMN ops.stream_gap.topic IS 'Topic.';
+
+COMMENT ON COLUMN ops.stream_gap.topic_incarnation IS 'Kafka''s id of the topic that is read on.';
+
+COMMENT ON COLUMN ops.stream_gap.topic_partition IS 'Partition of the topic.';
+
+COMMENT ON COLUMN ops.stream_gap.kind IS 'Removed by retention before they were read, or gone with a topic that was deleted.';
+
+COMMENT ON COLUMN ops.stream_gap.first_offset IS 'Offset that was due.';
+
+COMMENT ON COLUMN ops.stream_gap.next_offset IS 'Offset that is read on from.';
+
+COMMENT ON COLUMN ops.stream_gap.found_at IS 'When it was noticed.';
+
+ALTER TABLE ops.stream_gap ALTER COLUMN gap_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.stream_gap_gap_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ops.stream_hold (
+    hold_id bigint NOT NULL,
+    dataset text NOT NULL,
+    reason text NOT NULL,
+    topic_incarnation text NOT NULL,
+    next_offsets jsonb NOT NULL,
+    held_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    released_by text,
+    why text,
+    released_at timestamp with time zone,
+    CONSTRAINT stream_hold_check CHECK ((((released_at IS NULL) = (released_by IS NULL)) AND ((released_at IS NULL) = (why IS NULL))))
+);
+
+COMMENT ON TABLE ops.stream_hold IS 'When a stream stood still because too much of it was refused, and who let it go on.';
+
+COMMENT ON COLUMN ops.stream_hold.hold_id IS 'Number.';
+
+COMMENT ON COLUMN ops.stream_hold.dataset IS 'Dataset.';
+
+COMMENT ON COLUMN ops.stream_hold.reason IS 'What was refused, of how much, and what the contract allows.';
+
+COMMENT ON COLUMN ops.stream_hold.topic_incarnation IS 'Kafka''s id of the topic.';
+
+COMMENT ON COLUMN ops.stream_hold.next_offsets IS 'By partition, where the messages end that it is about: a release lets these through.';
+
+COMMENT ON COLUMN ops.stream_hold.held_at IS 'When it began to stand.';
+
+COMMENT ON COLUMN ops.stream_hold.released_by IS 'Who let it go on.';
+
+COMMENT ON COLUMN ops.stream_hold.why IS 'Their reason.';
+
+COMMENT ON COLUMN ops.stream_hold.released_at IS 'When; empty while it stands.';
+
+ALTER TABLE ops.stream_hold ALTER COLUMN hold_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME ops.stream_hold_hold_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE ops.stream_offset (
+    dataset text NOT NULL,
+    topic_partition bigint NOT NULL,
+    topic text NOT NULL,
+    topic_incarnation text NOT NULL,
+    next_offset bigint NOT NULL,
+    newest_event_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT stream_offset_next_offset_check CHECK ((next_offset >= 0)),
+    CONSTRAINT stream_offset_topic_partition_check CHECK ((topic_partition >= 0))
+);
+
+COMMENT ON TABLE ops.stream_offset IS 'How far each partition of a topic was taken in: the truth, of which the broker has a hint.';
+
+COMMENT ON COLUMN ops.stream_offset.dataset IS 'Dataset that the messages are rows of.';
+
+COMMENT ON COLUMN ops.stream_offset.topic_partition IS 'Partition of the topic.';
+
+COMMENT ON COLUMN ops.stream_offset.topic IS 'Topic.';
+
+COMMENT ON COLUMN ops.stream_offset.topic_incarnation IS 'Kafka''s id of the topic: another one when it was deleted and made again.';
+
+COMMENT ON COLUMN ops.stream_offset.next_offset IS 'The first message that was not taken yet.';
+
+COMMENT ON COLUMN ops.stream_offset.newest_event_at IS 'The newest event time among the rows taken from it; what is late is told by it.';
+
+COMMENT ON COLUMN ops.stream_offset.updated_at IS 'When it last changed.';
+
+CREATE TABLE ops.stream_range (
+    batch_id text NOT NULL,
+    topic_partition bigint NOT NULL,
+    first_offset bigint NOT NULL,
+    next_offset bigint NOT NULL,
+    CONSTRAINT stream_range_check CHECK ((next_offset > first_offset))
+);
+
+COMMENT ON TABLE ops.stream_range IS 'Which offsets each micro-batch read: of one partition they follow each other without a hole.';
+
+COMMENT ON COLUMN ops.stream_range.batch_id IS 'Micro-batch.';
+
+COMMENT ON COLUMN ops.stream_range.topic_partition IS 'Partition of the topic.';
+
+COMMENT ON COLUMN ops.stream_range.first_offset IS 'First offset that it read.';
+
+COMMENT ON COLUMN ops.stream_range.next_offset IS 'First offset that it did not read.';
+
 CREATE TABLE ops.table_layout (
     dataset text NOT NULL,
     contract_version text NOT NULL,
@@ -892,6 +1091,79 @@ COMMENT ON COLUMN ops.verdict.decided_at IS 'When.';
 
 ALTER TABLE ops.verdict ALTER COLUMN verdict_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME ops.verdict_verdict_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE quarantine.refused_message (
+    refused_message_id bigint NOT NULL,
+    batch_id text NOT NULL,
+    dataset text NOT NULL,
+    contract_version text NOT NULL,
+    topic text NOT NULL,
+    topic_partition bigint NOT NULL,
+    message_offset bigint NOT NULL,
+    sent_at timestamp with time zone NOT NULL,
+    message_key bytea,
+    message_value bytea,
+    headers jsonb NOT NULL,
+    column_name text NOT NULL,
+    value text,
+    rule text NOT NULL,
+    expected text NOT NULL,
+    state text DEFAULT 'open'::text NOT NULL,
+    refused_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    closed_at timestamp with time zone,
+    copied_at timestamp with time zone,
+    CONSTRAINT refused_message_check CHECK (((state = 'open'::text) = (closed_at IS NULL))),
+    CONSTRAINT refused_message_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text])))
+);
+
+COMMENT ON TABLE quarantine.refused_message IS 'Messages that their contract refused, as they came, until somebody repairs and replays them; never deleted.';
+
+COMMENT ON COLUMN quarantine.refused_message.refused_message_id IS 'Number.';
+
+COMMENT ON COLUMN quarantine.refused_message.batch_id IS 'Micro-batch that read it.';
+
+COMMENT ON COLUMN quarantine.refused_message.dataset IS 'Dataset.';
+
+COMMENT ON COLUMN quarantine.refused_message.contract_version IS 'Version of the contract that refused it.';
+
+COMMENT ON COLUMN quarantine.refused_message.topic IS 'Topic.';
+
+COMMENT ON COLUMN quarantine.refused_message.topic_partition IS 'Partition of the topic.';
+
+COMMENT ON COLUMN quarantine.refused_message.message_offset IS 'Its place in the partition.';
+
+COMMENT ON COLUMN quarantine.refused_message.sent_at IS 'When it was sent.';
+
+COMMENT ON COLUMN quarantine.refused_message.message_key IS 'Its key, as it came.';
+
+COMMENT ON COLUMN quarantine.refused_message.message_value IS 'Its value, as it came.';
+
+COMMENT ON COLUMN quarantine.refused_message.headers IS 'Its headers, name and value, in their order.';
+
+COMMENT ON COLUMN quarantine.refused_message.column_name IS 'Column whose rule it broke; empty where the whole message did.';
+
+COMMENT ON COLUMN quarantine.refused_message.value IS 'Text of that column.';
+
+COMMENT ON COLUMN quarantine.refused_message.rule IS 'Kind of the first rule that it broke.';
+
+COMMENT ON COLUMN quarantine.refused_message.expected IS 'What was expected.';
+
+COMMENT ON COLUMN quarantine.refused_message.state IS 'Whether it still waits for repair.';
+
+COMMENT ON COLUMN quarantine.refused_message.refused_at IS 'When it was refused.';
+
+COMMENT ON COLUMN quarantine.refused_message.closed_at IS 'When it was replayed.';
+
+COMMENT ON COLUMN quarantine.refused_message.copied_at IS 'When it was copied to the topic of dead letters; empty until then.';
+
+ALTER TABLE quarantine.refused_message ALTER COLUMN refused_message_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME quarantine.refused_message_refused_message_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1022,6 +1294,21 @@ ALTER TABLE ONLY ops.schema_change
 ALTER TABLE ONLY ops.step
     ADD CONSTRAINT step_pkey PRIMARY KEY (step_id);
 
+ALTER TABLE ONLY ops.stream_batch
+    ADD CONSTRAINT stream_batch_pkey PRIMARY KEY (batch_id);
+
+ALTER TABLE ONLY ops.stream_gap
+    ADD CONSTRAINT stream_gap_pkey PRIMARY KEY (gap_id);
+
+ALTER TABLE ONLY ops.stream_hold
+    ADD CONSTRAINT stream_hold_pkey PRIMARY KEY (hold_id);
+
+ALTER TABLE ONLY ops.stream_offset
+    ADD CONSTRAINT stream_offset_pkey PRIMARY KEY (dataset, topic_partition);
+
+ALTER TABLE ONLY ops.stream_range
+    ADD CONSTRAINT stream_range_pkey PRIMARY KEY (batch_id, topic_partition);
+
 ALTER TABLE ONLY ops.table_layout
     ADD CONSTRAINT table_layout_pkey PRIMARY KEY (dataset);
 
@@ -1030,6 +1317,12 @@ ALTER TABLE ONLY ops.tenant_login
 
 ALTER TABLE ONLY ops.verdict
     ADD CONSTRAINT verdict_pkey PRIMARY KEY (verdict_id);
+
+ALTER TABLE ONLY quarantine.refused_message
+    ADD CONSTRAINT refused_message_batch_id_topic_partition_message_offset_key UNIQUE (batch_id, topic_partition, message_offset);
+
+ALTER TABLE ONLY quarantine.refused_message
+    ADD CONSTRAINT refused_message_pkey PRIMARY KEY (refused_message_id);
 
 ALTER TABLE ONLY quarantine.refused_row
     ADD CONSTRAINT refused_row_batch_id_source_file_line_key UNIQUE (batch_id, source_file, line);
@@ -1093,6 +1386,18 @@ CREATE INDEX step_by_subject ON ops.step USING btree (subject, step_id);
 
 COMMENT ON INDEX ops.step_by_subject IS 'The steps of one batch or build, in order: tidegate batch show, the report.';
 
+CREATE INDEX stream_batch_by_dataset ON ops.stream_batch USING btree (dataset, committed_at);
+
+COMMENT ON INDEX ops.stream_batch_by_dataset IS 'The newest micro-batches of a dataset: the share refused lately, throughput, latency.';
+
+CREATE INDEX stream_gap_by_dataset ON ops.stream_gap USING btree (dataset);
+
+COMMENT ON INDEX ops.stream_gap_by_dataset IS 'What was lost of a dataset.';
+
+CREATE UNIQUE INDEX stream_hold_one_at_a_time ON ops.stream_hold USING btree (dataset) WHERE (released_at IS NULL);
+
+COMMENT ON INDEX ops.stream_hold_one_at_a_time IS 'A stream is held once, however many workers find a reason.';
+
 CREATE INDEX verdict_by_evidence ON ops.verdict USING btree (evidence_sha256);
 
 COMMENT ON INDEX ops.verdict_by_evidence IS 'For its foreign key: which verdicts rest on a piece of evidence.';
@@ -1100,6 +1405,14 @@ COMMENT ON INDEX ops.verdict_by_evidence IS 'For its foreign key: which verdicts
 CREATE INDEX verdict_by_subject ON ops.verdict USING btree (subject, gate);
 
 COMMENT ON INDEX ops.verdict_by_subject IS 'What the gates said of one batch or build: every judgement, tidegate batch show.';
+
+CREATE INDEX refused_message_by_dataset ON quarantine.refused_message USING btree (dataset, state);
+
+COMMENT ON INDEX quarantine.refused_message_by_dataset IS 'What waits for repair.';
+
+CREATE INDEX refused_message_uncopied ON quarantine.refused_message USING btree (dataset) WHERE (copied_at IS NULL);
+
+COMMENT ON INDEX quarantine.refused_message_uncopied IS 'What is still to be copied to the topic of dead letters.';
 
 CREATE INDEX refused_row_open ON quarantine.refused_row USING btree (dataset, partition) WHERE (state = 'open'::text);
 
@@ -1143,8 +1456,14 @@ ALTER TABLE ONLY ops.marts_swap
 ALTER TABLE ONLY ops.release
     ADD CONSTRAINT release_delivery_id_fkey FOREIGN KEY (delivery_id) REFERENCES ops.delivery(delivery_id);
 
+ALTER TABLE ONLY ops.stream_range
+    ADD CONSTRAINT stream_range_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES ops.stream_batch(batch_id);
+
 ALTER TABLE ONLY ops.verdict
     ADD CONSTRAINT verdict_evidence_sha256_fkey FOREIGN KEY (evidence_sha256) REFERENCES ops.evidence(evidence_sha256);
+
+ALTER TABLE ONLY quarantine.refused_message
+    ADD CONSTRAINT refused_message_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES ops.stream_batch(batch_id);
 
 GRANT USAGE ON SCHEMA core TO app;
 GRANT USAGE ON SCHEMA core TO readonly;
@@ -1239,6 +1558,21 @@ GRANT SELECT ON TABLE ops.schema_change TO readonly;
 
 GRANT SELECT,INSERT ON TABLE ops.step TO app;
 GRANT SELECT ON TABLE ops.step TO readonly;
+
+GRANT SELECT ON TABLE ops.stream_batch TO app;
+GRANT SELECT ON TABLE ops.stream_batch TO readonly;
+
+GRANT SELECT ON TABLE ops.stream_gap TO app;
+GRANT SELECT ON TABLE ops.stream_gap TO readonly;
+
+GRANT SELECT ON TABLE ops.stream_hold TO app;
+GRANT SELECT ON TABLE ops.stream_hold TO readonly;
+
+GRANT SELECT ON TABLE ops.stream_offset TO app;
+GRANT SELECT ON TABLE ops.stream_offset TO readonly;
+
+GRANT SELECT ON TABLE ops.stream_range TO app;
+GRANT SELECT ON TABLE ops.stream_range TO readonly;
 
 GRANT SELECT ON TABLE ops.table_layout TO app;
 GRANT SELECT ON TABLE ops.table_layout TO readonly;

@@ -71,6 +71,31 @@ _ROWS: dict[str, list[dict[str, Any]]] = {
             "to_revision": "0019",
         }
     ],
+    "ops.stream_offset": [
+        {"dataset": "parcel", "topic_partition": n, "topic": "parcels", "topic_incarnation": "i1", "next_offset": 3} for n in (0, 1)
+    ],
+    "ops.stream_batch": [
+        {
+            "batch_id": "m1", "dataset": "parcel", "topic": "parcels", "topic_incarnation": "i1", "contract_version": "1.0.0",
+            "message_count": 3, "row_count": 1, "known_count": 1, "refused_count": 1, "late_count": 0, "message_bytes": 90,
+            "taking_seconds": 0.5,
+        }
+    ],
+    "ops.stream_range": [{"batch_id": "m1", "topic_partition": 0, "first_offset": 0, "next_offset": 3}],
+    "ops.stream_gap": [
+        {
+            "dataset": "parcel", "topic": "parcels", "topic_incarnation": "i1", "topic_partition": 0, "kind": "removed unread",
+            "first_offset": 3, "next_offset": 9,
+        }
+    ],
+    "ops.stream_hold": [{"dataset": "parcel", "reason": "too much", "topic_incarnation": "i1", "next_offsets": '{"0": 3}'}],
+    "quarantine.refused_message": [
+        {
+            "batch_id": "m1", "dataset": "parcel", "contract_version": "1.0.0", "topic": "parcels", "topic_partition": 0,
+            "message_offset": 2, "sent_at": "2024-03-01", "message_value": b"?", "headers": "[]", "column_name": "",
+            "rule": "structure", "expected": "a JSON object",
+        }
+    ],
     "quarantine.refused_row": [
         {
             "batch_id": "two", "dataset": "orders", "partition": "2024-03", "contract_version": "1.0.0",

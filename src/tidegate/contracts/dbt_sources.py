@@ -40,10 +40,12 @@ def sources_yaml(contracts: Sequence[Contract], lineage: Lineage) -> str:
 def _table(contract: Contract, by_name: dict[str, Contract], lineage: Lineage) -> dict[str, Any]:
     described = [{"name": c.name, "description": c.told} for c in contract.columns]
     described += [{"name": name, "description": words} for name, words in LINEAGE.items()]
-    config: dict[str, Any] = {
-        "loaded_at_query": "select max(published_at) from ops.batch "
-        f"where dataset = '{contract.dataset}' and state = 'published'"
-    }
+    config: dict[str, Any] = {}
+    if contract.topic is None:
+        # A stream is as old as the oldest message that waits, which no query of the warehouse tells.
+        config["loaded_at_query"] = (
+            f"select max(published_at) from ops.batch where dataset = '{contract.dataset}' and state = 'published'"
+        )
     longest = longest_silence(contract, by_name, lineage)
     if longest is not None:
         hours = math.ceil(longest / timedelta(hours=1))
@@ -52,7 +54,7 @@ def _table(contract: Contract, by_name: dict[str, Contract], lineage: Lineage) -
     return {
         "name": contract.table,
         "description": f"{contract.description} {contract.grain}".strip(),
-        "config": config,
+        **({"config": config} if config else {}),
         "columns": described,
     }
 
@@ -61,9 +63,9 @@ def longest_silence(contract: Contract, by_name: dict[str, Contract], lineage: L
     """Return how long after a publish the next one comes at the latest; None where nothing is promised.
 
     A delivered dataset comes once an interval and may be late by its latency; what a transform makes waits
-    for the last of its inputs, and then for its own latency.
+    for the last of its inputs, and then for its own latency. A stream may be silent for as long as nothing happens.
     """
-    if contract.freshness is None:
+    if contract.freshness is None or contract.topic is not None:
         return None
     if contract.frequency is not None:
         return contract.frequency + contract.freshness

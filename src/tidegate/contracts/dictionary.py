@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tidegate.contracts.access import is_classified
 from tidegate.contracts.lineage import Lineage
-from tidegate.contracts.model import Column, Contract, Source, in_words
+from tidegate.contracts.model import Column, Contract, Source, Topic, in_words
 
 MARK = "<!-- Derived from schemas/ by `tidegate contract docs`: change the contract, not this page. -->"
 
@@ -44,7 +44,7 @@ def page(contract: Contract, lineage: Lineage) -> str:
         ],
         ["at the latest after", in_words(contract.freshness)],
         ["kept for", _retention(contract.retention)],
-        ["source", "; ".join(map(_source, contract.sources)) or "none"],
+        ["source", _topic(contract.topic) if contract.topic else "; ".join(map(_source, contract.sources)) or "none"],
         ["refused rows", _share(contract.max_refused_share)],
         *_access(contract),
         ["contract", f"[{contract.reference}](../../{contract.reference}), version {contract.version}"],
@@ -150,6 +150,11 @@ def _partition(contract: Contract) -> str:
         return "none: delivered whole"
     columns = ", ".join(f"`{name}`" for name in contract.partitioning.columns)
     return f"by {contract.partitioning.grain} ({columns})" if contract.partitioning.grain else f"by {columns}"
+
+
+def _topic(topic: Topic) -> str:
+    late = f", late after {in_words(topic.lateness)}" if topic.lateness else ""
+    return f"Kafka topic `{topic.name}` (JSON; event time `{topic.event_time}`{late})"
 
 
 def _source(source: Source) -> str:

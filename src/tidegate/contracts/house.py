@@ -82,7 +82,7 @@ def _promised(subject: Subject) -> Iterator[tuple[Place, str]]:
         yield ("slaProperties",), "no freshness: slaProperties needs `latency`, how late the data may be"
     if subject.contract.retention is None:
         yield ("slaProperties",), "no retention: slaProperties needs `retention`, how long the data are kept"
-    if subject.contract.schema == "raw" and subject.contract.frequency is None:
+    if subject.contract.schema == "raw" and subject.contract.topic is None and subject.contract.frequency is None:
         yield ("slaProperties",), "no frequency: slaProperties needs `frequency`, how often a delivery comes"
 
 

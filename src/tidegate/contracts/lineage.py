@@ -14,7 +14,7 @@ from tidegate.contracts.model import Contract
 from tidegate.contracts.read import SUFFIX
 
 #: What the DAGs that make a dataset are called, before its name.
-INGEST, TRANSFORM = "ingest_", "transform_"
+INGEST, TRANSFORM, STREAM = "ingest_", "transform_", "stream_"
 
 _SOURCE = re.compile(r"""source\(\s*['"](\w+)['"]\s*,\s*['"](\w+)['"]\s*\)""")
 _REF = re.compile(r"""ref\(\s*['"](\w+)['"]\s*\)""")
@@ -62,6 +62,8 @@ class Lineage:
         transform = self.project / "transforms" / f"{contract.dataset}.py"
         if transform.is_file():
             return f"transforms/{contract.dataset}.py"
+        if contract.topic is not None:
+            return STREAM + contract.dataset
         return INGEST + contract.dataset if contract.schema == "raw" and contract.sources else None
 
     def inputs(self, dataset: str) -> tuple[str, ...]:

@@ -167,6 +167,26 @@ class Source:
         return tuple(map(str, self.options.get("nullValues", [""])))
 
 
+@dataclass(frozen=True)
+class Topic:
+    """A Kafka topic whose messages are rows of a dataset: what its `servers` entry says of it."""
+
+    name: str
+    event_time: str
+    """The column that tells when what a row speaks of happened."""
+    lateness: timedelta
+    """A row whose event lies further than this behind the newest one known is counted as late; it is taken all the same."""
+    max_message_bytes: int
+    """A larger message is refused."""
+    sample: int
+    """As many of the newest rows of each run does Great Expectations judge; 0 is none."""
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic that refused messages are copied to."""
+        return f"{self.name}.dead"
+
+
 #: How a file is read that somebody hands over where the contract names no server.
 HANDED_OVER = Source("file", "local", "", "csv", {})
 
@@ -260,6 +280,8 @@ class Contract:
     retention: str | None
     refused_share_line: int = 1
     key_line: int = 1
+    topic: Topic | None = None
+    """Where its messages come by, of a dataset that is a stream; None of one that is delivered or made."""
     freshness_line: int = 1
     frequency: timedelta | None = None
     """How long after one delivery the next one comes at the latest; None for what is made, not delivered."""

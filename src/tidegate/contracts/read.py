@@ -11,7 +11,16 @@ from typing import Any, get_args
 
 from tidegate.contracts import types
 from tidegate.contracts.document import Document, check_standard, parse, read_text
-from tidegate.contracts.model import LINEAGE_COLUMNS, Column, Contract, Grain, Partitioning, Rule, Source
+from tidegate.contracts.model import (
+    LINEAGE_COLUMNS,
+    Column,
+    Contract,
+    Grain,
+    Partitioning,
+    Rule,
+    Source,
+    Topic,
+)
 from tidegate.errors import UsageError
 from tidegate.settings import Settings
 
@@ -27,6 +36,10 @@ _UNITS = {
 }  # fmt: skip
 #: How long a delivery may keep us waiting: the longest month, the longest year.
 _PERIODS = {**_UNITS, "week": 7 * 86400, "month": 31 * 86400, "quarter": 92 * 86400, "year": 366 * 86400}
+#: Bytes of a message, where the contract does not say; brokers take as much by default.
+_LARGEST_MESSAGE = 1_000_000
+#: Rows of a stream that the gate judges, where the contract does not say.
+_SAMPLE = 10_000
 #: Parts of the contract's description that are kept for people to read.
 ABOUT = ("purpose", "usage", "limitations")
 #: What `logicalTypeOptions` may promise, and the kind of rule that holds it.
@@ -129,6 +142,7 @@ class _Reader:
         keyed = sorted(
             ((p.get("primaryKeyPosition") or 0, p["name"]) for p in properties if p.get("primaryKey")),
         )
+        key, partitioning = tuple(name for _, name in keyed), self.partitioning(properties, columns)
         if not _VERSION.match(str(document["version"])):
             raise self.refuse(["version"], f"version {document['version']!r} must be MAJOR.MINOR.PATCH, as in 1.0.0")
         about = document.get("description") or {}
@@ -151,8 +165,8 @@ class _Reader:
             grain=(obj.get("dataGranularityDescription") or "").strip(),
             owner=self.owner(),
             columns=columns,
-            key=tuple(name for _, name in keyed),
-            partitioning=self.partitioning(properties, columns),
+            key=key,
+            partitioning=partitioning,
             sources=tuple(self.source(s, i) for i, s in enumerate(document.get("servers") or [])),
             max_refused_share=float(share),
             freshness=self.duration(latency, _UNITS),
@@ -164,6 +178,7 @@ class _Reader:
             about={part: str(about[part]).strip() for part in ABOUT if about.get(part)},
             refused_share_line=self.line(shared),
             key_line=next((c.line for c in columns if keyed and c.name == keyed[0][1]), 1),
+            topic=self.topic(columns, key, partitioning),
             freshness_line=self.line(["slaProperties", document["slaProperties"].index(latency)]) if latency else 1,
         )
 
@@ -280,6 +295,58 @@ class _Reader:
         # The standard has no `format` for an address: there it is a custom property.
         form = server.get("format") or options.get("format") or "csv"
         return Source(server["server"], kind, location, str(form), options)
+
+    def topic(self, columns: Sequence[Column], key: Sequence[str], partitioning: Partitioning | None) -> Topic | None:
+        """Return the topic that the dataset's only server names, where that is Kafka; refuse what no stream can hold."""
+        servers = self.document.get("servers") or []
+        index = next((index for index, server in enumerate(servers) if server["type"] == "kafka"), None)
+        if index is None:
+            return None
+        where: list[str | int] = ["servers", index]
+        custom = self.custom(servers[index])
+        if len(servers) > 1:
+            raise self.refuse(where, "a dataset that is a stream has one source: leave the other `servers` away")
+        if (form := servers[index].get("format") or "json") != "json":
+            raise self.refuse(where, f"messages in {form} are not understood; expected `format: json`")
+        if not key or not set(partitioning.columns if partitioning else ()) <= set(key):
+            raise self.refuse(
+                where,
+                "a stream needs a key, by which a message that comes twice is known, and the columns that name a row's "
+                "partition must be in it: mark them `primaryKey: true`",
+            )
+        event_time = str(custom.get("eventTime") or "")
+        timed = next((column for column in columns if column.name == event_time), None)
+        if timed is None or timed.postgres_type != "timestamptz" or not timed.required:
+            raise self.refuse(
+                where, f"eventTime must name a required column of type timestamptz, found {event_time or 'nothing'!r}"
+            )
+        classified = next((column for column in columns if column.classification not in (None, "public")), None)
+        if classified is not None:
+            raise self.refuse(
+                where,
+                f"column {classified.name!r} is {classified.classification}, and a topic keeps messages in plain: "
+                "leave it out of the messages, or deliver the dataset as files",
+            )
+        return Topic(
+            name=str(custom.get("topic") or self.document["schema"][0]["name"]),
+            event_time=event_time,
+            lateness=self.span(custom.get("allowedLateness", "0 s"), where),
+            max_message_bytes=self.count(custom.get("maxMessageBytes", _LARGEST_MESSAGE), "maxMessageBytes", where),
+            sample=self.count(custom.get("sample", _SAMPLE), "sample", where),
+        )
+
+    def span(self, text: Any, where: list[str | int]) -> timedelta:
+        """Read `2 d` or `90 minutes`."""
+        number, _, unit = str(text).strip().partition(" ")
+        seconds = _UNITS.get(unit.strip().lower())
+        if seconds is None or not re.fullmatch(r"\d+(\.\d+)?", number):
+            raise self.refuse(where, f"allowedLateness needs a number and a unit, as `2 d`; found {text!r}")
+        return timedelta(seconds=seconds * float(number))
+
+    def count(self, value: Any, name: str, where: list[str | int]) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise self.refuse(where, f"{name} must be a whole number, not below 0; found {value!r}")
+        return value
 
     def owner(self) -> str:
         team = self.document.get("team")

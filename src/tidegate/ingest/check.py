@@ -17,10 +17,11 @@ def text_of(name: str) -> str:
     return identifier(f"text${name}")
 
 
-def conditions(contract: Contract, partition: str, *, texts: set[str]) -> list[Condition]:
+def conditions(contract: Contract, partition: str | None, *, texts: set[str]) -> list[Condition]:
     """Return every row rule with the condition that breaks it, type and presence first.
 
     `texts` are the columns that arrive as text and still have it; the others arrived typed by their format.
+    Without a `partition` rows of all partitions may come.
     """
     found: list[Condition] = []
     for column in contract.columns:
@@ -28,7 +29,7 @@ def conditions(contract: Contract, partition: str, *, texts: set[str]) -> list[C
             rule = next((r for r in column.rules if r.kind == "type"), None)
             found.append((rule or Rule("type", (column.name,), "text without NUL", column.line), broken))
         found += [(rule, _broken(rule, column)) for rule in column.rules if rule.kind not in ("type", "key")]
-    if contract.partitioning is not None:
+    if contract.partitioning is not None and partition is not None:
         rule = Rule("partition", contract.partitioning.columns, partition, contract.key_line)
         found.append((rule, f"NOT ({partition_condition(contract, partition)})"))
     return [(rule, f"coalesce({sql}, false)") for rule, sql in found]

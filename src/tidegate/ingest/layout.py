@@ -153,16 +153,26 @@ def _json_lines(contract: Contract, file: DeliveredFile) -> Laid:
         "columns={'line': 'VARCHAR'}, header=false, auto_detect=false, delim='', quote='', escape='', "
         f"ignore_errors=true, max_line_size={LONGEST}))"
     )
+    return Laid(
+        file, reading, reading, json_values(contract), header_lines=0, lines=True, check=no_object(contract),
+        blank="coalesce(trim(line), '') = ''",
+    )  # fmt: skip
+
+
+def json_values(contract: Contract) -> dict[str, tuple[str | None, str]]:
+    """Return each column as (text, value), from `document`, a JSON object, and `line`, the text that it was read from."""
     values: dict[str, tuple[str | None, str]] = {}
     for column in contract.columns:
         text = _json_text(column)
         typed = text if column.duckdb_type == "VARCHAR" else f"try_cast({text} AS {column.duckdb_type})"
         values[column.name] = (text, typed)
+    return values
+
+
+def no_object(contract: Contract) -> str:
+    """Return the condition that `document` is no JSON object, or has a key that no column has."""
     names = "[" + ", ".join(literal(c.name) for c in contract.columns) + "]"
-    whole = f"document IS NULL OR json_type(document) <> 'OBJECT' OR NOT list_has_all({names}, json_keys(document))"
-    return Laid(
-        file, reading, reading, values, header_lines=0, lines=True, check=whole, blank="coalesce(trim(line), '') = ''"
-    )
+    return f"document IS NULL OR json_type(document) <> 'OBJECT' OR NOT list_has_all({names}, json_keys(document))"
 
 
 def _json_text(column: Column) -> str:

@@ -39,6 +39,15 @@ def stale(verdicts: Mapping[str, Verdict]) -> str:
     )
 
 
+def waiting(verdicts: Mapping[str, Verdict]) -> str:
+    """Tell that messages of streams wait for longer than promised: nobody takes them in, or too slowly."""
+    told = "; ".join(f"{name}: {v.value}, expected {v.target} ({v.target_source})" for name, v in verdicts.items())
+    return _clip(
+        f"STALE: {told}. `tidegate stream status` says whether a stream is held; its DAG may be paused, or "
+        "`tidegate stream run` is needed beside it."
+    )
+
+
 def database(troubles: Sequence[Finding]) -> str:
     """Tell what is the matter with the database, and what to do about each."""
     told = "; ".join(f"{trouble.name}: {trouble.told}. {trouble.advice}" for trouble in troubles)

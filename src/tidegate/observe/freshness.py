@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidegate import dbt
-from tidegate.contracts import load_all
+from tidegate.contracts import Contract, load_all
 from tidegate.contracts.dbt_sources import longest_silence
 from tidegate.contracts.lineage import Lineage
 from tidegate.contracts.model import in_words
@@ -19,6 +19,7 @@ from tidegate.gates.ledger import Batch
 from tidegate.gates.verdict import Decision, Evidence, Verdict, evidence_folder
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect
+from tidegate.stream.state import state_of
 
 GATE = "freshness"
 _DECISION: dict[str, Decision] = {"pass": "PASS", "warn": "WARN", "error": "FAIL"}
@@ -82,6 +83,53 @@ def judge(settings: Settings) -> list[Judged]:
         folder = evidence_folder(settings.home, GATE, f"{now:%Y-%m-%d}")
         measured = Evidence.write(GATE, folder / f"{now:%H%M%S.%f}.json", figures, figures)
         return [_record(connection, batch, verdict.on(measured), measured) for batch, verdict in found]
+
+
+def judge_streams(settings: Settings) -> list[Judged]:
+    """Judge every stream that has begun, where there is a Kafka; raises as `judge_stream`."""
+    if settings.kafka_url is None:
+        return []
+    with connect(settings) as connection:
+        begun = {
+            row["dataset"] for row in connection.execute("SELECT DISTINCT dataset FROM ops.stream_offset").fetchall()
+        }
+    found = [judge_stream(settings, c) for c in load_all(settings) if c.topic is not None and c.dataset in begun]
+    return [judged for judged in found if judged is not None]
+
+
+def judge_stream(settings: Settings, contract: Contract) -> Judged | None:
+    """Judge how long the oldest message of a topic has waited, and record the verdict; None where nothing is promised.
+
+    Raises:
+        SourceError: there is no such topic.
+        UnavailableError: the warehouse or the broker does not answer.
+    """
+    if contract.freshness is None:
+        return None
+    state, now = state_of(settings, contract), datetime.now(UTC)
+    age = state.age_seconds(now)
+    figures = {
+        "measured_at": now,
+        "lag_messages": state.lag,
+        "oldest_waits_seconds": age,
+        "longest": contract.freshness,
+    }
+    verdict = Verdict(
+        gate=GATE,
+        rule=f"{contract.dataset} is as new as promised",
+        verdict="PASS" if age <= contract.freshness.total_seconds() else "FAIL",
+        value=f"{state.lag} messages wait, the oldest for {age:.0f} s",
+        target=f"at most {in_words(contract.freshness)}",
+        target_source=f"{contract.reference}:{contract.freshness_line}",
+        rule_set_version=contract.version,
+    )
+    folder = evidence_folder(settings.home, GATE, f"{now:%Y-%m-%d}")
+    measured = Evidence.write(GATE, folder / f"{now:%H%M%S.%f}-{contract.dataset}.json", figures, figures)
+    subject = f"stream {contract.dataset}"
+    with connect(settings) as connection:
+        before = [v.verdict for v in ledger.verdicts_of(connection, subject) if v.gate == GATE]
+        ledger.record_verdicts(connection, subject, contract.dataset, None, [verdict.on(measured)], [measured])
+    return Judged(contract.dataset, verdict.on(measured), verdict.verdict not in before)
 
 
 def _record(connection: Connection, batch: Batch, verdict: Verdict, measured: Evidence) -> Judged:

@@ -1,0 +1,214 @@
+"""A topic as a worker reads it: its messages in columns, from the offsets that the ledger names."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from tidegate.errors import SourceError, TransientError
+from tidegate.settings import Settings
+from tidegate.stores import kafka
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from kafka import KafkaConsumer
+
+#: Bytes that one answer of a broker may hold, of all partitions and of one; what waits unread in memory is a few of these.
+_FETCH_BYTES, _PARTITION_BYTES = 4 << 20, 1 << 20
+_POLL_RECORDS = 2_000
+#: Seconds in which a message that is there has to come.
+_PATIENCE = 3.0
+
+
+class OutOfRangeError(TransientError):
+    """The broker has nothing at an offset that was due: `positions` are the partitions and their offsets."""
+
+    def __init__(self, positions: Mapping[int, int]) -> None:
+        super().__init__(f"the broker has nothing at {dict(positions)}")
+        self.positions = positions
+
+
+@dataclass(frozen=True)
+class Span:
+    """Offsets of one partition that were read: from `first` on, up to `next` without it."""
+
+    first: int
+    next: int
+
+
+@dataclass
+class Haul:
+    """Messages as they came, in lists of columns of equal length, and what was read to have them."""
+
+    spans: dict[int, Span] = field(default_factory=dict)
+    topic_partition: list[int] = field(default_factory=list)
+    message_offset: list[int] = field(default_factory=list)
+    sent_at: list[int] = field(default_factory=list)
+    """Milliseconds since 1970."""
+    key: list[bytes | None] = field(default_factory=list)
+    value: list[bytes | None] = field(default_factory=list)
+    headers: list[str] = field(default_factory=list)
+    """JSON: a list of pairs."""
+    bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.message_offset)
+
+    def take(self, records: Iterable[Any]) -> None:
+        """Add what the client has read of one partition."""
+        for record in records:
+            self.topic_partition.append(record.partition)
+            self.message_offset.append(record.offset)
+            self.sent_at.append(record.timestamp)
+            self.key.append(record.key)
+            self.value.append(record.value)
+            self.headers.append(_headers(record.headers) if record.headers else "[]")
+            self.bytes += len(record.key or b"") + len(record.value or b"")
+
+    def table(self) -> pa.Table:
+        """Return the messages as an Arrow table, in the order in which they came."""
+        import pyarrow as pa
+
+        return pa.table(
+            {
+                "topic_partition": pa.array(self.topic_partition, pa.int64()),
+                "message_offset": pa.array(self.message_offset, pa.int64()),
+                "sent_at": pa.array(self.sent_at, pa.timestamp("ms", "UTC")),
+                "key": pa.array(self.key, pa.binary()),
+                "value": pa.array(self.value, pa.binary()),
+                "headers": pa.array(self.headers, pa.string()),
+            }
+        )
+
+
+def _headers(pairs: Iterable[tuple[str, bytes | None]]) -> str:
+    # Bytes that are no UTF-8, and NUL, which PostgreSQL's jsonb cannot hold, are spelled out.
+    shown = [
+        [
+            name.replace("\0", "\\u0000"),
+            None if v is None else v.decode(errors="backslashreplace").replace("\0", "\\u0000"),
+        ]
+        for name, v in pairs
+    ]
+    return json.dumps(shown)
+
+
+class Feed:
+    """One topic, read by one worker: the partitions that it is told to read, from the offsets that it is told."""
+
+    def __init__(self, settings: Settings, topic: str, group: str) -> None:
+        """`group` is the consumer group under which the broker is told how far we are, for others to see."""
+        self._settings, self.topic = settings, topic
+        self._consumer: KafkaConsumer = kafka.consumer(
+            settings,
+            group=group,
+            auto_offset_reset="none",
+            fetch_max_bytes=_FETCH_BYTES,
+            max_partition_fetch_bytes=_PARTITION_BYTES,
+            max_poll_records=_POLL_RECORDS,
+        )
+        self._admin = kafka.admin(settings)
+        self._read: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Nothing is committed on the way out: the ledger knows how far we are.
+        self._consumer.close(autocommit=False)
+        self._admin.close()
+
+    def incarnation(self) -> tuple[str, tuple[int, ...]]:
+        """Return Kafka's id of the topic, another one when it was deleted and made again, and its partitions.
+
+        Raises:
+            SourceError: there is no such topic.
+            UnavailableError: the broker does not answer.
+        """
+        with kafka.reached(self._settings):
+            (found,) = self._admin.describe_topics([self.topic])
+        if found.get("error_code"):
+            raise SourceError(
+                f"there is no topic {self.topic}: `tidegate topic create {self.topic}` makes it, `topic list` shows what there is"
+            )
+        return str(found["topic_id"]), tuple(sorted(part["partition_index"] for part in found["partitions"]))
+
+    def bounds(self, partitions: Iterable[int]) -> dict[int, Span]:
+        """Return what the broker has of each partition: its first offset, and the one that the next message gets."""
+        from kafka import TopicPartition
+
+        parts = [TopicPartition(self.topic, number) for number in partitions]
+        with kafka.reached(self._settings):
+            first, end = self._consumer.beginning_offsets(parts), self._consumer.end_offsets(parts)
+        return {part.partition: Span(first[part], end[part]) for part in parts}
+
+    def read_from(self, positions: Mapping[int, int]) -> None:
+        """Read these partitions, and no others, from these offsets on."""
+        from kafka import TopicPartition
+
+        with kafka.reached(self._settings):
+            self._consumer.assign([TopicPartition(self.topic, number) for number in positions])
+            for number, offset in positions.items():
+                self._consumer.seek(TopicPartition(self.topic, number), offset)
+        self._read = dict(positions)
+
+    def haul(self, most_bytes: int, patience: float) -> Haul:
+        """Return what can be had within `patience` seconds, or `most_bytes` of it, a poll's worth more at the most.
+
+        Raises:
+            OutOfRangeError: the broker has nothing at an offset that was due.
+            UnavailableError: the broker does not answer.
+        """
+        from kafka.errors import OffsetOutOfRangeError
+
+        haul, begun = Haul(), time.monotonic()
+        while haul.bytes < most_bytes and (left := begun + patience - time.monotonic()) > 0:
+            with kafka.reached(self._settings):
+                try:
+                    found = kafka.poll(self._consumer, left, _POLL_RECORDS)
+                except OffsetOutOfRangeError as error:
+                    raise OutOfRangeError({part.partition: offset for part, offset in error.args[0].items()}) from error
+            for records in found.values():
+                haul.take(records)
+        for part in self._consumer.assignment():
+            first, after = self._read[part.partition], self._consumer.position(part)
+            if after is not None and after > first:
+                haul.spans[part.partition] = Span(first, after)
+                self._read[part.partition] = after
+        return haul
+
+    def sent_at(self, positions: Mapping[int, int]) -> datetime | None:
+        """Return when the oldest of the messages at these places was sent; None where none can be had within seconds."""
+        self.read_from(positions)
+        found, begun = dict[int, int](), time.monotonic()
+        while len(found) < len(positions) and time.monotonic() < begun + _PATIENCE:
+            with kafka.reached(self._settings):
+                for part, records in kafka.poll(self._consumer, _PATIENCE / 10).items():
+                    found.setdefault(part.partition, records[0].timestamp)
+        return datetime.fromtimestamp(min(found.values()) / 1000, UTC) if found else None
+
+    def hint(self, spans: Mapping[int, Span], *, wait: bool = False) -> None:
+        """Tell the broker how far we are, for whoever watches the group's lag; nothing of ours reads it."""
+        from kafka import OffsetAndMetadata, TopicPartition
+
+        told = {TopicPartition(self.topic, n): OffsetAndMetadata(span.next, "", -1) for n, span in spans.items()}
+        if not wait:
+            self._consumer.commit_async(told)
+            return
+        with kafka.reached(self._settings):
+            self._consumer.commit(told)
+
+    def hinted(self, partition: int) -> int | None:
+        """Return what the broker was told of a partition."""
+        from kafka import TopicPartition
+
+        with kafka.reached(self._settings):
+            offset: int | None = self._consumer.committed(TopicPartition(self.topic, partition))
+        return offset

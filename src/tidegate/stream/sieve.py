@@ -1,0 +1,163 @@
+"""A haul's messages sifted by their contract, in columns: rows to write, messages to refuse, and copies that fall away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tidegate.contracts import Contract
+from tidegate.ingest import check
+from tidegate.ingest.layout import json_values, no_object
+from tidegate.stores.duckdb import identifier, literal
+from tidegate.stream.feed import Haul
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+#: Columns of a row's message, which the write needs beside those of the contract.
+MESSAGE = ("topic_partition", "message_offset")
+
+
+@dataclass(frozen=True)
+class RefusedMessage:
+    """One refused message: its place, the first rule that it broke, and itself as it came."""
+
+    topic_partition: int
+    message_offset: int
+    sent_at: datetime
+    key: bytes | None
+    value: bytes | None
+    headers: str
+    column: str
+    found: str | None
+    rule: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """What came of a haul. `rows` has the contract's columns, `_partition`, and `MESSAGE`; of one key it holds one row."""
+
+    rows: pa.Table
+    known: int
+    refused: list[RefusedMessage]
+
+
+class Sieve:
+    """A contract's rules over messages; DuckDB is opened once for all hauls of a worker."""
+
+    def __init__(self, contract: Contract, memory: str) -> None:
+        import duckdb
+
+        assert contract.topic is not None
+        self.contract, self.topic = contract, contract.topic
+        self._engine: DuckDBPyConnection = duckdb.connect(config={"memory_limit": memory, "threads": 2})
+        # DuckDB would draw a bar over a terminal's lines.
+        self._engine.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        self._rules: list[tuple[str, str, str]] = []
+        self._select = self._made()
+
+    def close(self) -> None:
+        """Let the engine's memory go."""
+        self._engine.close()
+
+    def sift(self, haul: Haul) -> Sifted:
+        """Type and check every message; the first of those of one key stays, if it is whole.
+
+        Of the others of that key the ones that say the same are known, and those that say something else are refused.
+        """
+        engine = self._engine
+        engine.register("messages", haul.table())
+        try:
+            engine.execute(f"CREATE OR REPLACE TEMP TABLE checked AS {self._select}").fetchall()
+            self._tell_copies()
+            names = ", ".join(identifier(c.name) for c in self.contract.columns)
+            rows = engine.sql(
+                f"SELECT {names}, {self._partition} AS _partition, {', '.join(MESSAGE)} FROM checked "
+                'WHERE "rule$" IS NULL AND NOT "copy$" ORDER BY ALL'
+            ).to_arrow_table()
+            (known,) = self._one('SELECT count(*) FROM checked WHERE "rule$" IS NULL AND "copy$"')
+            return Sifted(rows, int(known), self._refused())
+        finally:
+            engine.unregister("messages")
+
+    def _one(self, query: str) -> tuple[Any, ...]:
+        (row,) = self._engine.execute(query).fetchall()
+        return tuple(row)
+
+    @property
+    def _partition(self) -> str:
+        return check.partition_name(self.contract) if self.contract.partitioning else literal("all")
+
+    def _made(self) -> str:
+        """Return the SELECT of every message with its columns and `rule$`, the number of the first rule that it breaks."""
+        contract, limit = self.contract, self.topic.max_message_bytes
+        self._rules = [
+            ("too large", "", f"a message of at most {limit:,} bytes"),
+            ("null key", "", "a message with a key, by which its topic keeps it in order"),
+            ("empty", "", "a message with a value; an empty one says nothing of a row"),
+            ("encoding", "", "a value in UTF-8"),
+            ("structure", "", "a JSON object with no other keys than the contract's columns"),
+        ]
+        whens = [
+            f"WHEN octet_length(value) + octet_length(coalesce(key, ''::BLOB)) > {limit} THEN 0",
+            "WHEN key IS NULL THEN 1",
+            "WHEN value IS NULL THEN 2",
+            "WHEN line IS NULL THEN 3",
+            f"WHEN coalesce({no_object(contract)}, true) THEN 4",
+        ]
+        texts = [column.name for column in contract.columns]
+        for rule, broken in check.conditions(contract, None, texts=set(texts)):
+            whens.append(f"WHEN {broken} THEN {len(self._rules)}")
+            self._rules.append((rule.kind, rule.columns[0], rule.expected))
+        self._rules.append(("key", ", ".join(contract.key), self._unique))
+        shown = []
+        for name, (text, typed) in json_values(contract).items():
+            shown += [f"{text} AS {check.text_of(name)}", f"{typed} AS {identifier(name)}"]
+        decoded = f"CASE WHEN octet_length(value) <= {limit} THEN TRY(decode(value)) END AS line"
+        typed_rows = (
+            f"SELECT *, {', '.join(shown)} FROM (SELECT *, try_cast(line AS JSON) AS document "
+            f"FROM (SELECT *, {decoded} FROM messages))"
+        )
+        return f'SELECT *, CASE {" ".join(whens)} END AS "rule$", false AS "copy$" FROM ({typed_rows})'
+
+    @property
+    def _unique(self) -> str:
+        rule = next(rule for rule in self.contract.rules if rule.kind == "key" and rule.columns == self.contract.key)
+        return f"{rule.expected}, and another message with this key said something else"
+
+    def _tell_copies(self) -> None:
+        """Of the good messages of one key let the first one stay; mark the same ones as copies, refuse the others."""
+        key = ", ".join(map(identifier, self.contract.key))
+        said = f"ROW({', '.join(identifier(column.name) for column in self.contract.columns)})"
+        self._engine.execute(
+            f'UPDATE checked SET "copy$" = same, "rule$" = CASE WHEN NOT same THEN {len(self._rules) - 1} END FROM ('
+            f"  SELECT rowid AS id, row_number() OVER one AS n, {said} IS NOT DISTINCT FROM first_value({said}) OVER one AS same "
+            f'  FROM checked WHERE "rule$" IS NULL WINDOW one AS (PARTITION BY {key} ORDER BY topic_partition, message_offset)'
+            ") AS found WHERE checked.rowid = found.id AND found.n > 1"
+        ).fetchall()
+
+    def _refused(self) -> list[RefusedMessage]:
+        columns = {number: column for number, (_, column, _) in enumerate(self._rules) if column and "," not in column}
+        found = " ".join(f"WHEN {number} THEN {check.text_of(column)}" for number, column in columns.items())
+        rows = self._engine.execute(
+            f'SELECT topic_partition, message_offset, sent_at, key, value, headers, "rule$", CASE "rule$" {found} END '
+            'FROM checked WHERE "rule$" IS NOT NULL ORDER BY topic_partition, message_offset'
+        ).fetchall()
+        return [self._refusal(message, rule, text) for *message, rule, text in rows]
+
+    def refusal(self, haul: Haul, place: int) -> RefusedMessage:
+        """Return the refusal of the message at `place` in the haul, whose key another one has that said something else."""
+        sent_at = datetime.fromtimestamp(haul.sent_at[place] / 1000, UTC)
+        message = (
+            haul.topic_partition[place], haul.message_offset[place], sent_at, haul.key[place], haul.value[place],
+            haul.headers[place],
+        )  # fmt: skip
+        return self._refusal(message, len(self._rules) - 1, None)
+
+    def _refusal(self, message: Sequence[Any], rule: int, text: str | None) -> RefusedMessage:
+        kind, column, expected = self._rules[rule]
+        return RefusedMessage(*message, column, text, kind, expected)  # type: ignore[call-arg]

@@ -1,0 +1,210 @@
+"""Whatever dies in the middle of a stream, and whatever the broker forgets: nothing is lost, nothing is there twice."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from tests.journeys import dying
+from tests.kafka_servers import kill, reaching
+from tests.stream.parcels import Depot, parcel
+
+from tidegate.errors import TransientError
+from tidegate.stack.kafka_server import KEEPER, KafkaServer
+from tidegate.stores import kafka as store
+from tidegate.stream import write as writing
+from tidegate.stream.worker import Worker
+
+POISON = [b"?", b'{"parcel_id": 1}']
+
+
+def sound(depot: Depot, numbers: list[int], refused: int) -> None:
+    """Check that readers see these parcels, once, that the ledger accounts for every offset, and the poison is kept once."""
+    assert depot.numbers() == numbers
+    assert len(depot.refused()) == refused
+    holes = depot.query(
+        "SELECT * FROM (SELECT *, lag(next_offset) OVER (PARTITION BY topic_partition ORDER BY first_offset) AS before "
+        "FROM ops.stream_range) AS r WHERE first_offset <> coalesce(before, 0)"
+    )
+    assert holes == []
+    (told,) = depot.query("SELECT sum(row_count) AS rows, sum(refused_count) AS refused FROM ops.stream_batch")
+    assert (told["rows"], told["refused"] or 0) == (len(numbers), refused)
+
+
+@pytest.mark.timeout(600)
+def test_a_worker_killed_before_any_effect_loses_and_doubles_nothing(depot: Depot) -> None:
+    depot.agree(share=1)
+    expected: list[int] = []
+
+    def more() -> None:
+        first = len(expected)
+        depot.send(parcel(first), *POISON, parcel(first + 1), parcel(first))
+        expected.extend((first, first + 1))
+
+    more()
+    ended, effects = dying.run(lambda: Worker(depot.settings, "parcel").drain())
+    assert ended == dying.SURVIVED
+    # The first run makes the table: those after it do what is done every time.
+    more()
+    ended, effects = dying.run(lambda: Worker(depot.settings, "parcel").drain())
+    assert ended == dying.SURVIVED
+    assert effects > 10
+    for number in range(1, effects + 1):
+        more()
+        ended, _ = dying.run(lambda: Worker(depot.settings, "parcel").drain(), die_before=number)
+        assert ended == signal.SIGKILL or number > effects - 3, f"effect {number} of {effects}"
+    depot.drain()
+    sound(depot, expected, 2 * (effects + 2))
+    assert all(message["copied_at"] for message in depot.refused())
+
+
+def test_a_killed_broker_is_waited_for(depot: Depot, own_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    depot.settings = reaching(depot.settings, own_kafka, monkeypatch)
+    here = store.Address.of(own_kafka.url(KEEPER))
+    with store.reached(here), contextlib.closing(store.admin(here)) as admin:
+        admin.create_topics({depot.topic: {"num_partitions": 2, "replication_factor": 1}}, wait_for_metadata=True)
+    worker = Worker(depot.settings, "parcel")
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        depot.send(*(parcel(n) for n in range(50)))
+        until(lambda: worker.account.rows == 50)
+        kill(own_kafka)
+        until(lambda: worker.account.trouble is not None)
+        own_kafka.start()
+        depot.send(*(parcel(n) for n in range(50, 100)))
+        until(lambda: worker.account.rows == 100)
+    finally:
+        worker.stop.set()
+        thread.join()
+    sound(depot, list(range(100)), 0)
+
+
+def until(true: Callable[[], bool], seconds: float = 90) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_connection_to_the_warehouse_that_is_cut_while_rows_are_copied_is_made_anew(
+    depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depot.send(*(parcel(n) for n in range(100)))
+    copying, cut = writing._copy, list[int]()
+
+    def cut_off(connection: psycopg.Connection[dict[str, object]], rows: object) -> None:
+        copying(connection, rows)  # type: ignore[arg-type]
+        if not cut:
+            cut.append(connection.info.backend_pid)
+            depot.query("SELECT pg_terminate_backend(%s)", cut)
+
+    monkeypatch.setattr(writing, "_copy", cut_off)
+    assert depot.drain().rows == 100
+    assert cut
+    sound(depot, list(range(100)), 0)
+
+
+def test_messages_that_were_removed_unread_are_a_gap(depot: Depot) -> None:
+    from kafka import TopicPartition
+
+    depot.send(*(parcel(n) for n in range(5)), partition=0)
+    depot.drain()
+    depot.send(*(parcel(n) for n in range(5, 15)), partition=0)
+    removed(depot, {TopicPartition(depot.topic, 0): 12})
+    account = depot.drain()
+    assert (account.gaps, account.rows) == (1, 3)
+    (gap,) = depot.query("SELECT kind, topic_partition, first_offset, next_offset FROM ops.stream_gap")
+    assert gap == {"kind": "removed unread", "topic_partition": 0, "first_offset": 5, "next_offset": 12}
+    assert depot.numbers() == [*range(5), *range(12, 15)]
+
+
+def removed(depot: Depot, before: dict[object, int]) -> None:
+    """Let the broker forget what lies before these offsets."""
+    here = store.Address.of(depot.server.url(KEEPER))
+    with store.reached(here), contextlib.closing(store.admin(here)) as admin:
+        admin.delete_records(before)
+
+
+def test_a_topic_that_was_made_again_is_read_from_its_beginning(depot: Depot) -> None:
+    depot.send(*(parcel(n) for n in range(20)))
+    depot.drain()
+    here = store.Address.of(depot.server.url(KEEPER))
+    with store.reached(here), contextlib.closing(store.admin(here)) as admin:
+        admin.delete_topics([depot.topic])
+        until(lambda: depot.topic not in admin.list_topics())
+        admin.create_topics({depot.topic: {"num_partitions": 2, "replication_factor": 1}}, wait_for_metadata=True)
+    depot.send(*(parcel(n) for n in range(15, 60)))
+    account = depot.drain()
+    assert (account.rows, account.known) == (40, 5)
+    assert depot.numbers() == list(range(60))
+    assert {gap["kind"] for gap in depot.query("SELECT kind FROM ops.stream_gap")} == {"topic made again"}
+
+
+@pytest.mark.timeout(600)
+def test_workers_killed_at_random_while_others_come_and_go_take_everything_once(depot: Depot) -> None:
+    """A dozen kills of processes that share a topic; the soak has hundreds."""
+    rolls = random.Random(7)
+    program = [sys.executable, "-c", "from tidegate.cli import main; main()", "stream", "run", "parcel"]
+    sent, workers = 0, [subprocess.Popen(program) for _ in range(2)]
+    try:
+        for _ in range(12):
+            depot.send(*(parcel(n) for n in range(sent, sent + 200)))
+            sent += 200
+            time.sleep(rolls.uniform(0.2, 2.0))
+            victim = rolls.randrange(2)
+            workers[victim].kill()
+            workers[victim].wait()
+            workers[victim] = subprocess.Popen(program)
+        until(lambda: len(depot.numbers()) == sent, 180)
+        for worker in workers:
+            worker.terminate()
+        assert [worker.wait(60) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    sound(depot, list(range(sent)), 0)
+
+
+def test_two_workers_share_a_topic_and_one_that_ends_is_stood_in_for(depot: Depot) -> None:
+    workers = [Worker(depot.settings, "parcel") for _ in range(2)]
+    threads = [threading.Thread(target=worker.run) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: sorted(worker.account.partitions for worker in workers) == [(0,), (1,)])
+        depot.send(*(parcel(n) for n in range(100)))
+        until(lambda: sum(worker.account.rows for worker in workers) == 100)
+        assert all(worker.account.rows for worker in workers)
+        workers[0].stop.set()
+        threads[0].join()
+        depot.send(*(parcel(n) for n in range(100, 200)))
+        until(lambda: sum(worker.account.rows for worker in workers) == 200)
+    finally:
+        for worker, thread in zip(workers, threads, strict=True):
+            worker.stop.set()
+            thread.join()
+    sound(depot, list(range(200)), 0)
+
+
+def test_a_drain_gives_up_on_servers_that_stay_away(depot: Depot, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pydantic import SecretStr
+
+    from tidegate.stream import worker
+
+    monkeypatch.setattr(worker, "_AWAY", 0.1)
+    away = "kafka://nobody:nothing@127.0.0.1:9"
+    depot.settings = depot.settings.model_copy(update={"kafka_url": SecretStr(away)})
+    monkeypatch.setattr(store, "PATIENCE", 0.5)
+    with pytest.raises(TransientError, match="does not answer"):
+        depot.drain()
