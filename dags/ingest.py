@@ -91,5 +91,5 @@ for path in files(get_settings()):
         except ContractError as error:
             broken(name, error)
         else:
-            if found.schema == "raw":
+            if found.schema == "raw" and found.topic is None:
                 ingest(found)

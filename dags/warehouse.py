@@ -39,7 +39,14 @@ from tidegate.stack.manifest import path as manifest_path
 def warehouse(manifest: Path) -> None:
     """Make the DAG from dbt's manifest: which models there are, which datasets they read."""
     read = json.loads(manifest.read_text(encoding="utf-8"))
-    sources = sorted({source["name"] for source in read["sources"].values()})
+    # A source that no model reads changes no mart.
+    wanted = {
+        name
+        for node in read["nodes"].values()
+        if node["resource_type"] == "model"
+        for name in node["depends_on"]["nodes"]
+    }
+    sources = sorted({source["name"] for key, source in read["sources"].items() if key in wanted})
 
     @dag(
         dag_id="warehouse",

@@ -37,6 +37,34 @@ def of_ingest(contract: Contract) -> str:
     )
 
 
+_HELD = """\
+### When it fails
+- A *transient* trouble (a server away) is tried again, four times, ever more patiently.
+- `drain` or `judge` failed and the stream is **held**: too much of what came was refused, or the newest rows are not what
+  they should be. What is published stays; nothing more is taken in. `tidegate stream status` says why, `tidegate quarantine
+  list` what was refused. Then `tidegate stream release {dataset} --why …`, and clear the task.
+- `reconcile` failed: rows or offsets are not those that were written. Its log names the micro-batch.
+- A topic that was deleted and made again, and messages that were removed unread, are gaps: `ops.stream_gap` has them.
+"""
+
+
+def of_stream(contract: Contract) -> str:
+    """Write the manual of `stream_<topic>`."""
+    topic = contract.topic
+    assert topic is not None
+    sample = f"Great Expectations judges the newest {topic.sample:,} rows" if topic.sample else "No sample is judged"
+    return (
+        f"## {contract.title}\n{contract.about.get('purpose') or contract.description}\n\n"
+        f"Starts by itself when messages wait in topic `{topic.name}` and no worker (`tidegate stream run {contract.dataset}`) "
+        f"is at it, and takes in what is there: drain → judge, reconcile → publish, into `{contract.schema}.{contract.table}`. "
+        f"{contract.grain} Each micro-batch is visible with the transaction that writes its rows, its refused messages and its "
+        f"offsets. {sample} of each run.\n\n"
+        f"Contract: `{contract.reference}`, version {contract.version}. Owner: {contract.owner or 'nobody'}. "
+        f"No message waits longer than {in_words(contract.freshness or PATIENCE)}.\n\n"
+        + _HELD.format(dataset=contract.dataset)
+    )
+
+
 def of_transform(contract: Contract, inputs: tuple[str, ...], doc: str) -> str:
     """Write the manual of `transform_<output>`."""
     return (

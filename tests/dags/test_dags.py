@@ -95,14 +95,26 @@ def contracts() -> dict[str, Contract]:
     return {contract.dataset: contract for contract in load_all(load_settings(project=CHECKOUT))}
 
 
+def batched() -> dict[str, Contract]:
+    """Contracts of what comes in batches."""
+    return {name: contract for name, contract in contracts().items() if contract.topic is None}
+
+
+def maker(name: str, contract: Contract) -> str:
+    """The DAG that makes a dataset."""
+    return ("stream_" if contract.topic else "ingest_" if contract.schema == "raw" else "transform_") + name
+
+
 def test_every_contract_and_every_transform_is_a_dag(dags: dict[str, dict[str, Any]]) -> None:
-    ingested = {f"ingest_{c.dataset}" for c in contracts().values() if c.schema == "raw"}
+    ingested = {f"ingest_{c.dataset}" for c in contracts().values() if c.schema == "raw" and c.topic is None}
+    streamed = {f"stream_{c.dataset}" for c in contracts().values() if c.topic is not None}
     derived = {f"transform_{name}" for name in catalog.names(load_settings(project=CHECKOUT))}
     assert len(ingested) >= 5
     assert len(derived) >= 2
     teams = {f"team_{path.stem}" for path in (CHECKOUT / "teams").glob("*.yaml")}
     assert len(teams) >= 3
-    assert set(dags) == ingested | derived | teams | {
+    assert streamed
+    assert set(dags) == ingested | streamed | derived | teams | {
         "warehouse",
         "upkeep_freshness",
         "upkeep_docs",
@@ -110,6 +122,7 @@ def test_every_contract_and_every_transform_is_a_dag(dags: dict[str, dict[str, A
         "upkeep_database",
         "upkeep_restore_drill",
         "upkeep_partitions",
+        "upkeep_streams",
         "upkeep_team_reports",
     }
 
@@ -162,7 +175,7 @@ def test_every_dag_has_a_deadline_and_waits_to_be_woken(dags: dict[str, dict[str
 
 def test_the_deadline_is_the_contracts_freshness(dags: dict[str, dict[str, Any]]) -> None:
     for name, contract in contracts().items():
-        dag = dags[f"ingest_{name}" if contract.schema == "raw" else f"transform_{name}"]
+        dag = dags[maker(name, contract)]
         assert contract.freshness
         # A plain number: Airflow 3.3.2 cannot move a deadline of another kind when a task is cleared.
         (deadline,) = dag["serialized"]["deadline"]
@@ -186,27 +199,36 @@ def test_what_is_derived_waits_for_the_assets_that_it_reads(dags: dict[str, dict
 
     assert awaited("transform_aircraft_leg") == {"flights"}
     assert awaited("transform_flight_weather") == {"flights", "weather"}
-    assert awaited("warehouse") == set(contracts())
+    assert awaited("warehouse") == set(batched()) - {"bookings"}, "what no model reads changes no mart"
     assert "tidegate://warehouse/marts" in json.dumps(dags["upkeep_docs"]["serialized"]["timetable"])
 
 
 def test_publishing_alone_updates_the_asset_of_its_dataset(dags: dict[str, dict[str, Any]]) -> None:
     for name, contract in contracts().items():
-        dag = dags[f"ingest_{name}" if contract.schema == "raw" else f"transform_{name}"]
-        assert dag["outlets"] == {"batch.publish": [f"tidegate://warehouse/{name}"]}
+        dag = dags[maker(name, contract)]
+        assert dag["outlets"] == {"publish" if contract.topic else "batch.publish": [f"tidegate://warehouse/{name}"]}
     assert dags["warehouse"]["outlets"] == {"publish": ["tidegate://warehouse/marts"]}
 
 
 def test_a_batch_goes_through_its_steps_in_order(dags: dict[str, dict[str, Any]]) -> None:
-    for name, contract in contracts().items():
-        delivered = contract.schema == "raw"
-        first = "land" if delivered else "transform"
-        assert dags[f"{'ingest' if delivered else 'transform'}_{name}"]["dependents"] == {
+    for name, contract in batched().items():
+        first = "land" if contract.schema == "raw" else "transform"
+        assert dags[maker(name, contract)]["dependents"] == {
             first: ["batch.stage"],
             "batch.stage": ["batch.judge"],
             "batch.judge": ["batch.publish"],
             "batch.publish": [],
         }
+
+
+def test_a_stream_is_told_of_when_its_rows_were_judged_and_reconciled(dags: dict[str, dict[str, Any]]) -> None:
+    assert dags["stream_flight_event"]["dependents"] == {
+        "drain": ["judge", "publish", "reconcile"],
+        "judge": ["publish"],
+        "reconcile": ["publish"],
+        "publish": [],
+    }
+    assert "MessagesWait" in json.dumps(dags["stream_flight_event"]["serialized"]["timetable"])
 
 
 def test_each_model_is_a_task_before_the_marts_are_judged(dags: dict[str, dict[str, Any]]) -> None:
