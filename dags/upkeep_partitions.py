@@ -1,4 +1,4 @@
-"""Airflow DAG `upkeep_partitions`: partitions that have outlived their contract's retention are kept as Parquet alone.
+"""Airflow DAG `upkeep_partitions`: partitions are made before they are needed, and kept as Parquet alone when their time is over.
 
 ## Retention
 Every day, for each dataset that is delivered by year, month or day: a partition goes when its contract's `retention` is
@@ -9,7 +9,14 @@ one transaction. The rows are no longer in `raw`, and what is derived from them 
 `tidegate partition list` shows until when each is kept, `tidegate partition archive --dry-run --on 2031-01-01` what would
 go on a day. `tidegate partition restore flights 2013-03 --why …` brings one back, for 30 days at least.
 
+## Ahead
+Every day, for each dataset whose rows come one by one (a topic's): the empty partitions of the present interval and of the
+two after it are made where they are missing, so that whoever writes changes no schema on its way. It makes one that nobody
+foresaw itself. `tidegate partition list` shows them as `ahead` until their first row, `tidegate partition ahead` makes them now.
+
 ### When it fails
+- `ahead_<dataset>` failed: nothing is lost, and nobody waits for it; its log says what holds the table, or what the contract
+  asks for that cannot be had.
 - A *transient* trouble (somebody reads the table for long, a server away) is tried again, four times, ever more
   patiently; where other partitions of the dataset could go, tomorrow.
 - `archive_<dataset>` failed with *is not archived*: the landed file does not hold the rows that are published, and they
@@ -33,7 +40,7 @@ from tidegate.settings import get_settings
 
 @dag(
     dag_id="upkeep_partitions",
-    description="What has outlived its retention is kept as Parquet alone",
+    description="Partitions stand before they are needed, and go when they have outlived their retention",
     schedule=CronTriggerTimetable("30 2 * * *", timezone="UTC"),
     doc_md=__doc__,
     tags=["upkeep", "retention"],
@@ -43,8 +50,24 @@ from tidegate.settings import get_settings
 def upkeep_partitions() -> None:
     """One task a dataset: they wait for different readers."""
     for contract in load_all(get_settings()):
+        if contract.made_ahead:
+            ahead(contract)
         if contract.partitioning is not None and contract.partitioning.grain is not None:
             archive(contract)
+
+
+def ahead(contract: Contract) -> None:
+    """Add the task that makes a dataset's next partitions."""
+
+    @task(task_id=f"ahead_{contract.dataset}")
+    def make_ahead(dataset: str) -> list[str]:
+        """Make the partitions of the present interval and of the next ones; returns those that were missing."""
+        from tidegate.publish import ahead
+
+        with at_work(dataset=dataset) as settings:
+            return ahead.make_ahead(settings, load(settings, dataset), datetime.now(UTC))
+
+    make_ahead(contract.dataset)
 
 
 def archive(contract: Contract) -> None:

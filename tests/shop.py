@@ -33,6 +33,15 @@ LOCAL = """
     path: "orders/{partition}.csv"
     format: csv
 """
+TOPIC = """
+  - server: events
+    type: kafka
+    host: kafka
+    format: json
+    customProperties:
+      - property: eventTime
+        value: shipped_at
+"""
 ORDERS = """\
 apiVersion: v3.1.0
 kind: DataContract
@@ -97,6 +106,15 @@ def orders_contract(*, server: str = LOCAL, share: float = 0, version: str = "1.
     """The contract's text; `server` is a YAML list of one."""
     mark = "partitioned: true" if partitioned else "partitioned: false"
     return ORDERS.format(server=server.rstrip(), share=share, version=version, partitioned=mark)
+
+
+def topic_contract() -> str:
+    """The contract's text where orders come one by one, as messages: its key and its event time are a stream's."""
+    told = "description: Day of the order.\n"
+    keyed = orders_contract(server=TOPIC).replace(
+        told, f"{told}        primaryKey: true\n        primaryKeyPosition: 2\n"
+    )
+    return keyed.replace("physicalType: timestamptz\n", "physicalType: timestamptz\n        required: true\n")
 
 
 def orders(first: int, last: int, month: str = "2024-03") -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from bin.check_dags import HEAVY
+from tests.shop import topic_contract
 from tests.whole import CHECKOUT
 
 from tidegate.contracts import Contract, load_all
@@ -273,6 +274,13 @@ def test_a_broken_team_is_a_dag_that_says_so_and_stops_no_other(elsewhere: Path,
     assert set(found["dags"]) == {"team_database", "team_boats"}
     assert "expected a team, with roles, waves and gates" in found["dags"]["team_boats"]["doc"]
     assert "broken" in found["dags"]["team_boats"]["tags"]
+
+
+def test_partitions_are_made_ahead_of_rows_that_come_one_by_one(elsewhere: Path, tmp_path: Path) -> None:
+    (elsewhere / "schemas/planes.odcs.yaml").write_text((CHECKOUT / "schemas/planes.odcs.yaml").read_text())
+    (elsewhere / "schemas/orders.odcs.yaml").write_text(topic_contract())
+    found = read("upkeep_partitions.py", elsewhere, tmp_path / "home")["dags"]["upkeep_partitions"]
+    assert found["dependents"] == {"ahead_orders": [], "archive_orders": []}
 
 
 def test_a_team_runs_in_its_waves_and_every_attempt_of_the_loop_is_drawn(dags: dict[str, dict[str, Any]]) -> None:

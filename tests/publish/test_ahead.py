@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
 import pytest
 from tests.access.conftest import TENANTS, House
 from tests.access.conftest import house as house
+from tests.contracts.command import run
 from tests.publish.showroom import url
-from tests.shop import MARCH, Shop, orders
+from tests.shop import MARCH, Shop, orders, topic_contract
 
-from tidegate.contracts import load
+from tidegate.contracts import Contract, load
 from tidegate.errors import BusyError, ContractError, TerminalError, UsageError
 from tidegate.gates import audit_chain
-from tidegate.publish.ahead import ensure_partition, is_wanted, make_ahead, name_of, standing
+from tidegate.publish.ahead import ensure_partition, make_ahead, name_of, standing
 from tidegate.publish.batches import undo
 from tidegate.stores.postgres import connect
 
 NOVEMBER = datetime(2025, 11, 30, 23, 59, tzinfo=UTC)
-TOPIC = """
-  - server: events
-    type: kafka
-    host: kafka
-    format: json
-"""
 INSERT = (
     "INSERT INTO raw.orders (order_id, ordered_on, customer, amount_euro, paid, _partition, _batch_id) "
     "VALUES (%s, %s, 'Ada', 1, true, %s, 'b')"
 )
+
+
+def by_topic(shop: Shop) -> Contract:
+    """Let the orders come as messages."""
+    (shop.root / "schemas/orders.odcs.yaml").write_text(topic_contract())
+    return shop.contract
 
 
 def partitions(shop: Shop) -> list[tuple[str, str]]:
@@ -67,10 +70,11 @@ def test_the_present_interval_and_those_after_it_stand_before_their_first_row(sh
 
 
 def test_partitions_are_made_ahead_where_rows_come_one_by_one_and_the_calendar_parts_them(shop: Shop) -> None:
-    assert not is_wanted(shop.contract)
-    assert is_wanted(shop.agree(server=TOPIC))
-    whole = shop.agree(server=TOPIC, partitioned=False)
-    assert not is_wanted(whole)
+    assert not shop.contract.made_ahead
+    assert by_topic(shop).made_ahead
+    whole = shop.agree(partitioned=False)
+    assert not replace(whole, sources=by_topic(shop).sources).made_ahead
+    shop.agree(partitioned=False)
     with pytest.raises(UsageError, match="orders is parted by nothing: only of a year, month or day"):
         make_ahead(shop.settings, whole, NOVEMBER)
     assert ensure(shop, "all").startswith("orders__all__")
@@ -213,3 +217,25 @@ def test_tenants_are_kept_apart_and_writes_are_recorded_in_a_partition_made_ahea
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         house.as_("app_UA").execute("SELECT 1 FROM raw.bookings__2025_11")
     house.administrate("DELETE FROM raw.bookings WHERE _partition = '2025-11'")
+
+
+def test_the_command_makes_them_and_lists_them(shop: Shop) -> None:
+    assert run("partition", "ahead").output == ""
+    said = run("partition", "ahead", "--dataset", "orders", "--count", "1", "--json").output
+    # What was done is logged, to the other stream.
+    made = json.loads(said[said.index("[\n") :])
+    this, following = (one["partition"] for one in made)
+    assert made[0] == {"dataset": "orders", "partition": this, "table": f"raw.orders__{this.replace('-', '_')}"}
+    listed = json.loads(run("partition", "list", "--json").output)
+    assert [(p["partition"], p["state"], p["rows"]) for p in listed] == [(this, "ahead", 0), (following, "ahead", 0)]
+    shop.ingest(MARCH)
+    shown = run("partition", "list", "--dataset", "orders").output
+    assert ("\tpublished\t" in shown, shown.count("\tahead\t")) == (True, 2)
+    assert run("partition", "ahead", "--count", "-1").exit_code == 2
+
+
+def test_without_a_name_the_command_makes_them_for_every_dataset_whose_rows_come_one_by_one(shop: Shop) -> None:
+    by_topic(shop)
+    assert run("partition", "ahead").output.count(" waits for its rows\n") == 3
+    assert run("partition", "ahead", "--count", "1").output == ""
+    assert run("partition", "ahead", "--count", "3").output.count(" waits for its rows\n") == 1

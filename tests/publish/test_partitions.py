@@ -385,7 +385,7 @@ def open_email(house: House, rows: list[dict[str, Any]]) -> str:
 
 
 def test_an_empty_partition_made_ahead_would_make_publishing_wait_for_readers(years: Shop) -> None:
-    """Why none is made: what is attached where nothing stood waits for nobody (docs/decisions/0011)."""
+    """Why none is made for batches: what is attached where nothing stood waits for nobody (docs/decisions/0011)."""
     empty = "CREATE TABLE raw.ahead PARTITION OF raw.orders FOR VALUES IN ('2026-05')"
     years.query(empty)
     with psycopg.connect(url(years)) as reader, psycopg.connect(url(years)) as publisher:

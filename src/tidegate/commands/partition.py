@@ -1,4 +1,4 @@
-"""`tidegate partition`: which partitions readers see and until when; archive those whose time is over, bring one back."""
+"""`tidegate partition`: which partitions there are and until when; make the next ones, archive those whose time is over."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ _JSON = typer.Option(False, "--json", help="As JSON, for scripts.")
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    partition = typer.Typer(help="See partitions, archive those that have outlived their retention, bring one back.")
+    partition = typer.Typer(
+        help="See partitions, make the next ones, archive those that have outlived their retention."
+    )
     app.add_typer(partition, name="partition", no_args_is_help=True)
     partition.command("list")(list_)
+    partition.command()(ahead)
     partition.command()(archive)
     partition.command()(restore)
 
 
 def list_(dataset: str | None = _DATASET, json: bool = _JSON) -> None:
-    """List every partition that is published or archived, and until when it is kept for readers."""
+    """List every partition: published or archived, and until when readers have it; or made ahead, and whether written to."""
     from tidegate.commands._display import print_json, print_table
     from tidegate.contracts import load, load_all
     from tidegate.publish import retention
+    from tidegate.publish.ahead import standing
     from tidegate.settings import get_settings
     from tidegate.stores.postgres import connect
 
@@ -32,6 +36,7 @@ def list_(dataset: str | None = _DATASET, json: bool = _JSON) -> None:
     contracts = [load(settings, dataset)] if dataset else load_all(settings)
     with connect(settings) as connection:
         found = [kept for contract in contracts for kept in retention.partitions(connection, contract)]
+        without_batch = [one for contract in contracts for one in standing(connection, contract)]
     if json:
         print_json(
             [
@@ -41,6 +46,12 @@ def list_(dataset: str | None = _DATASET, json: bool = _JSON) -> None:
                     "landing_url": kept.batch.landing_url,
                 }
                 for kept in found
+            ] + [
+                {
+                    "dataset": one.dataset, "partition": one.partition, "state": one.state, "batch_id": None,
+                    "rows": 0 if one.empty else None, "kept_until": None, "landing_url": None,
+                }
+                for one in without_batch
             ]
         )  # fmt: skip
         return
@@ -48,8 +59,42 @@ def list_(dataset: str | None = _DATASET, json: bool = _JSON) -> None:
         (kept.batch.dataset, kept.batch.partition, kept.batch.state, kept.batch.batch_id, kept.batch.accepted_count,
          "for ever" if kept.until is None else f"{kept.until:%Y-%m-%d}")
         for kept in found
-    ]  # fmt: skip
+    ] + [(one.dataset, one.partition, one.state, None, 0 if one.empty else None, None) for one in without_batch]  # fmt: skip
     print_table(("dataset", "partition", "state", "batch", "rows", "kept until"), rows)
+
+
+def ahead(
+    dataset: str | None = typer.Option(
+        None, "--dataset", help="For this dataset; without it, for every one whose rows come one by one."
+    ),
+    count: int = typer.Option(2, "--count", min=0, help="How many intervals after the present one."),
+    json: bool = _JSON,
+) -> None:
+    """Make the empty partitions of the present interval and of the next ones; a batch takes the place of an empty one."""
+    from tidegate.commands._display import print_json
+    from tidegate.contracts import load, load_all
+    from tidegate.publish.ahead import make_ahead, name_of
+    from tidegate.settings import get_settings
+
+    settings = get_settings()
+    contracts = [load(settings, dataset)] if dataset else [one for one in load_all(settings) if one.made_ahead]
+    made = [
+        (contract, partition)
+        for contract in contracts
+        for partition in make_ahead(settings, contract, datetime.now(UTC), count)
+    ]
+    if json:
+        print_json(
+            [
+                {"dataset": c.dataset, "partition": partition, "table": f"{c.schema}.{name_of(c, partition)}"}
+                for c, partition in made
+            ]
+        )
+        return
+    for contract, partition in made:
+        typer.echo(
+            f"{contract.dataset} {partition}: {contract.schema}.{name_of(contract, partition)} waits for its rows"
+        )
 
 
 def archive(

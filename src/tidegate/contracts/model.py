@@ -309,6 +309,13 @@ class Contract:
         return column if column.logical_type in _DATED else None
 
     @property
+    def made_ahead(self) -> bool:
+        """Whether partitions are made before their rows: those come one by one, and the calendar tells what comes next."""
+        calendar = self.partitioning is not None and self.partitioning.grain is not None
+        # From every other type of source come whole partitions.
+        return calendar and self.source.type == "kafka"
+
+    @property
     def tenant(self) -> str | None:
         """The column whose value names the tenant that a row belongs to (tag `tenant`); None if rows are everybody's."""
         return next((column.name for column in self.columns if "tenant" in column.tags), None)

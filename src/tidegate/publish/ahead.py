@@ -20,8 +20,6 @@ from tidegate.stores.postgres import Connection, connect, impatient, table, take
 
 log = structlog.get_logger(__name__)
 
-#: Types of sources whose rows are inserted into the published table. All others deliver whole partitions.
-ROW_BY_ROW = ("kafka",)
 #: Intervals after the present one.
 COUNT = 2
 _LONGEST_NAME = 63
@@ -40,12 +38,6 @@ class Ahead:
     def state(self) -> str:
         """`ahead` until its first row, `written` from then on."""
         return "ahead" if self.empty else "written"
-
-
-def is_wanted(contract: Contract) -> bool:
-    """Return whether partitions are made ahead for a dataset: its rows come one by one, and its partitions by the calendar."""
-    named = contract.partitioning
-    return named is not None and named.grain is not None and contract.source.type in ROW_BY_ROW
 
 
 def make_ahead(settings: Settings, contract: Contract, now: datetime, count: int = COUNT) -> list[str]:
