@@ -15,10 +15,10 @@ from dags.wiring.policy import policy
 from dags.wiring.task import at_work, if_due
 
 from tidegate.delivery import team as teams
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.team import Team, Wave
 from tidegate.errors import UsageError
 from tidegate.settings import get_settings
+from tidegate.strategy.gate import Gate
 
 #: The delivery that a run works on: its own, or one that was stopped.
 DELIVERY = "{{ params.resume or run_id }}"

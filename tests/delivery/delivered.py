@@ -20,11 +20,8 @@ from tests.conftest import KEYS, OWNER, PASSWORD, TEMPLATE
 from tests.delivery.originals import ROOT
 
 from tidegate.delivery import ledger, manifest
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import Case, judge
 from tidegate.delivery.ledger import Delivery
-from tidegate.delivery.strategy import read as strategy_of
-from tidegate.delivery.strategy.model import Strategy
 from tidegate.delivery.team import Team, load
 from tidegate.delivery.work import Work, hash_of, keep
 from tidegate.evidence.probe import Finding, Probe, _keep
@@ -34,6 +31,9 @@ from tidegate.settings import Settings, load_settings
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.postgres_databases import ensure_database
 from tidegate.stores.postgres import connect
+from tidegate.strategy import read as strategy_of
+from tidegate.strategy.gate import Gate
+from tidegate.strategy.model import Strategy
 
 _PERFORMANCE, _INTEGRATION, _STATIC = "tests/performance", "tests/integration", "tests/static"
 BEGAN = datetime.now(UTC) - timedelta(hours=5)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.conftest import CHECKOUT
 
-from tidegate.delivery import strategy as strategies
+from tidegate import strategy as strategies
 from tidegate.delivery.ledger import Delivery
 from tidegate.delivery.team import Team, read
 from tidegate.delivery.work import Work

@@ -15,11 +15,10 @@ import psycopg
 from tests.conftest import CHECKOUT
 from tests.whole import WAREHOUSE_ALONE, Typed
 
-from tidegate import dbt
+from tidegate import dbt, strategy
 from tidegate.contracts import derived
-from tidegate.delivery import approval, cases, ledger, strategy, team, work
+from tidegate.delivery import approval, cases, ledger, team, work
 from tidegate.delivery.cases import Place
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import judge
 from tidegate.delivery.team import Team
 from tidegate.gates.verdict import Verdict
@@ -29,6 +28,7 @@ from tidegate.rehearsal.rehearsal import Rehearsal
 from tidegate.run.bookings import deliver
 from tidegate.settings import Settings, load_settings
 from tidegate.stores.postgres import connect
+from tidegate.strategy.gate import Gate
 from tidegate.wave import ingest
 
 MONTHS = ("2013-01", "2013-02")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tests.delivery.originals import ROOT
 
 from tidegate.delivery import board
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.ledger import Decided, Delivery, Done
 from tidegate.delivery.team import load
 from tidegate.gates.verdict import Verdict
+from tidegate.strategy.gate import Gate
 
 TEAM = load(ROOT, "database")
 BEGAN = datetime(2026, 11, 21, 9, tzinfo=UTC)

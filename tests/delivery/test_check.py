@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.delivery.filling import fill
 
-from tidegate.delivery.strategy import draft, look
-from tidegate.delivery.strategy.check import Finding, check
-from tidegate.delivery.strategy.fields import every_field
+from tidegate.strategy import draft, look
+from tidegate.strategy.check import Finding, check
+from tidegate.strategy.fields import every_field
 
 FILLED = fill(draft.text("databaseEng"))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tidegate.delivery.strategy import document
-from tidegate.delivery.strategy.document import Block, Entry
+from tidegate.strategy import document
+from tidegate.strategy.document import Block, Entry
 
 
 def block(text: str, label: str = "A") -> Block:

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from tests.delivery.repository import Repository
 
-from tidegate.delivery import board, github, strategy
+from tidegate import strategy
+from tidegate.delivery import board, github
 from tidegate.delivery.ledger import Done, Release
 from tidegate.errors import UnavailableError
 from tidegate.settings import Settings

@@ -13,12 +13,12 @@ from hypothesis import strategies as some
 from tests.delivery.originals import ROOT
 
 from tidegate.delivery import team
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import Case, hash_of_rule, judge, may_change, name_of_rule
 from tidegate.delivery.ledger import Approval, Done, Exhibit
 from tidegate.delivery.manifest import Finding
-from tidegate.delivery.strategy import read
 from tidegate.gates.verdict import Verdict, worst
+from tidegate.strategy import read
+from tidegate.strategy.gate import Gate
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 TEAM = team.read(ROOT / "teams" / "database.yaml")

@@ -11,11 +11,11 @@ import pytest
 from tests.delivery.filling import fill
 from tests.delivery.originals import ROOT, STRATEGIES, original
 
-from tidegate.delivery.gate import Gate
-from tidegate.delivery.strategy import draft, read
-from tidegate.delivery.strategy.judges import ALERTS, MEASURES, Judge, Waiver, judged
-from tidegate.delivery.strategy.quantity import UNITS
 from tidegate.evidence.probes import ALL
+from tidegate.strategy import draft, read
+from tidegate.strategy.gate import Gate
+from tidegate.strategy.judges import ALERTS, MEASURES, Judge, Waiver, judged
+from tidegate.strategy.quantity import UNITS
 
 JUDGES = sorted({judge for known in (*MEASURES, *ALERTS) for judge in known.judges}, key=str)
 MEASURED = [judge for judge in JUDGES if judge.probe]

@@ -18,7 +18,6 @@ from tests.conftest import CHECKOUT, PASSWORD
 from tests.delivery.delivered import Delivered, _git, begun, measured, warehouse
 
 from tidegate.delivery import cases, ledger, manifest, merge, mind, thinking, thoughts, work
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import judge
 from tidegate.delivery.proposal import Proposal, instructions, refusals
 from tidegate.delivery.steps import GateError, NotDueError
@@ -30,6 +29,7 @@ from tidegate.gates.verdict import Verdict
 from tidegate.settings import Settings
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stores.postgres import connect
+from tidegate.strategy.gate import Gate
 
 SECRET = "keel-2b77-lantern-91d4"
 EXPLAIN = "pg/explain_query_route_reliability.json"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.delivery.strategy import quantity
-from tidegate.delivery.strategy.quantity import UNITS, Bound, QuantityError, UnknownUnitError
 from tidegate.errors import TidegateError
+from tidegate.strategy import quantity
+from tidegate.strategy.quantity import UNITS, Bound, QuantityError, UnknownUnitError
 
 _NUMBERS = st.decimals(min_value=0, max_value=10**9, allow_nan=False, allow_infinity=False, places=3)
 _SPACES = st.text(alphabet=" \t", max_size=3)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.delivery.filling import fill
 from tests.delivery.originals import ROOT, STRATEGIES, original
 
-from tidegate.delivery.strategy import draft, look, read
-from tidegate.delivery.strategy.check import check
-from tidegate.delivery.strategy.fields import every_field
 from tidegate.errors import StrategyError
+from tidegate.strategy import draft, look, read
+from tidegate.strategy.check import check
+from tidegate.strategy.fields import every_field
 
 FILLED = fill(draft.text("databaseEng"))
 OURS = ROOT / "strategies" / "database.md"
@@ -308,8 +308,8 @@ def test_a_folder_and_nothing_at_all_are_sentences(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=400))
 def test_no_text_whatever_ends_otherwise_than_in_a_sentence(text: str) -> None:
-    from tidegate.delivery.strategy import document
-    from tidegate.delivery.strategy.read import _Reader
+    from tidegate.strategy import document
+    from tidegate.strategy.read import _Reader
 
     assert _Reader(document.parse(text)).run(Path("any.md")).problems
 
@@ -317,8 +317,8 @@ def test_no_text_whatever_ends_otherwise_than_in_a_sentence(text: str) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_line_that_is_lost_or_doubled_ends_in_a_strategy_or_in_sentences(data: st.DataObject) -> None:
-    from tidegate.delivery.strategy import document
-    from tidegate.delivery.strategy.read import _Reader
+    from tidegate.strategy import document
+    from tidegate.strategy.read import _Reader
 
     lines = FILLED.splitlines()
     at = data.draw(st.integers(0, len(lines) - 1))

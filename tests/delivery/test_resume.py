@@ -11,13 +11,13 @@ from tests.delivery.delivered import Delivered, begun, measured, rehearse, wareh
 from tests.delivery.originals import ROOT
 
 from tidegate.delivery import cases, ledger, steps, work
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import VERSION
 from tidegate.delivery.ledger import Exhibit
 from tidegate.delivery.steps import GateError, NotDueError
 from tidegate.gates.verdict import Verdict
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stores.postgres import connect
+from tidegate.strategy.gate import Gate
 
 SLOW = "pg/explain_query_route_reliability.json"
 

@@ -19,7 +19,6 @@ from tests.delivery.sabotaged import DELIVERY, FILES, STRATEGY, House
 
 from tidegate.backup import shelf
 from tidegate.delivery import approval, cases, ledger, steps
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import judge
 from tidegate.delivery.steps import GateError, NotDueError
 from tidegate.errors import UsageError
@@ -27,6 +26,7 @@ from tidegate.evidence import performance
 from tidegate.gates.verdict import Verdict, worst
 from tidegate.people import erase
 from tidegate.stores.postgres import connect
+from tidegate.strategy.gate import Gate
 
 #: Its fixture measures all that the gates ask for, on a busy machine minutes long.
 pytestmark = pytest.mark.timeout(900)

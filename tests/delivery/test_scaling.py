@@ -11,8 +11,8 @@ from tests.delivery.originals import ROOT
 
 from tidegate.delivery.ledger import Done
 from tidegate.delivery.scaling import MOST, Trigger, parts, triggers
-from tidegate.delivery.strategy import Strategy, read
-from tidegate.delivery.strategy.document import Entry
+from tidegate.strategy import Strategy, read
+from tidegate.strategy.document import Entry
 
 STRATEGY = read(ROOT / "strategies" / "database.md")
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

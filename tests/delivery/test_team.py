@@ -10,10 +10,10 @@ import yaml
 from tests.delivery.originals import ROOT
 
 from tidegate.delivery import team
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.work import maker
 from tidegate.errors import UsageError
 from tidegate.evidence.probes import ALL
+from tidegate.strategy.gate import Gate
 
 DATABASE = ROOT / "teams" / "database.yaml"
 #: Roles of the team document, in its order.

@@ -12,7 +12,7 @@ from tests.delivery.filling import fill
 from tests.delivery.originals import ROOT
 
 from tidegate import cli
-from tidegate.delivery.strategy import draft
+from tidegate.strategy import draft
 
 TEAMS = ("databaseEng", "dataEng", "pythonData")
 

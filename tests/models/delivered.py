@@ -18,7 +18,6 @@ from tests.models.conftest import BUILT
 from tidegate.contracts import access, load_all
 from tidegate.delivery import ledger, team
 from tidegate.delivery.ledger import Delivery
-from tidegate.delivery.strategy import read as strategy_of
 from tidegate.delivery.work import Work, write
 from tidegate.evidence.probe import Ground, Outcome, measure
 from tidegate.evidence.probes import ALL
@@ -32,6 +31,7 @@ from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.postgres_databases import ensure_database, ensure_role
 from tidegate.stack.roles import ROLES
 from tidegate.stores.postgres import connect
+from tidegate.strategy import read as strategy_of
 from tidegate.wave import ingest
 
 MONTH = "2013-01"

@@ -15,7 +15,6 @@ from tests.models.conftest import Build
 from tests.models.delivered import MONTH, REHEARSED, Delivered, begun
 
 from tidegate.delivery import team
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.roles import qa
 from tidegate.evidence.probes import ALL
 from tidegate.gates.verdict import Verdict
@@ -23,6 +22,7 @@ from tidegate.stack import postgres_tuning
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.roles import ROLES
 from tidegate.stores.postgres import connect
+from tidegate.strategy.gate import Gate
 
 #: Whose artifacts are made of a delivery, not of the warehouse.
 LEADING = ("TL", "PM", "RM")

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.ledger import Decided, Delivery, Done
 from tidegate.delivery.markdown import table
 from tidegate.delivery.team import Team, Wave
 from tidegate.gates.verdict import Verdict
+from tidegate.strategy.gate import Gate
 
 Column = Literal["Backlog", "Sprint Ready", "In Progress", "In Review", "Testing", "Done", "Blocked"]
 COLUMNS: tuple[Column, ...] = get_args(Column)

@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tidegate.delivery import approval, ledger, manifest, team, work
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import Case, may_change
 from tidegate.delivery.ledger import Delivery
 from tidegate.delivery.roles import qa
-from tidegate.delivery.strategy import read
-from tidegate.delivery.strategy.model import Strategy
 from tidegate.delivery.team import Role, Team
 from tidegate.delivery.work import Work
 from tidegate.errors import TerminalError
 from tidegate.gates.verdict import Verdict
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
+from tidegate.strategy import read
+from tidegate.strategy.gate import Gate
+from tidegate.strategy.model import Strategy
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,16 @@ import structlog
 
 from tidegate.delivery import board, checkout, ledger, sync
 from tidegate.delivery.board import Card
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.ledger import Delivery, Release
 from tidegate.delivery.markdown import code, head
-from tidegate.delivery.strategy.model import Milestone, Strategy
 from tidegate.delivery.team import Team
 from tidegate.delivery.work import Work, folder, out_of_work
 from tidegate.errors import StackError, UnavailableError
 from tidegate.evidence.probes import ALL
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
+from tidegate.strategy.gate import Gate
+from tidegate.strategy.model import Milestone, Strategy
 
 log = structlog.get_logger(__name__)
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.ledger import Approval, Done, Exhibit
 from tidegate.delivery.manifest import Finding
-from tidegate.delivery.strategy.judges import judged
-from tidegate.delivery.strategy.model import Strategy
-from tidegate.delivery.strategy.quantity import Bound, QuantityError, unit
 from tidegate.delivery.team import GateRules, Team
 from tidegate.gates.verdict import Decision, Verdict
+from tidegate.strategy.gate import Gate
+from tidegate.strategy.judges import judged
+from tidegate.strategy.model import Strategy
+from tidegate.strategy.quantity import Bound, QuantityError, unit
 
 #: Of a rule set: raised when what a gate asks for changes in this module.
 VERSION = "1"

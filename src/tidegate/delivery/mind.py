@@ -17,7 +17,6 @@ import structlog
 
 from tidegate.delivery import approval, checkout, sync, thoughts
 from tidegate.delivery.proposal import FOLDERS, Bounds, Proposal, refusals
-from tidegate.delivery.strategy.judges import judged
 from tidegate.delivery.thoughts import Thought
 from tidegate.delivery.work import Work, hash_of, keep
 from tidegate.errors import StackError, TidegateError
@@ -25,6 +24,7 @@ from tidegate.evidence.probes import ALL
 from tidegate.observe import logs
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
+from tidegate.strategy.judges import judged
 
 if TYPE_CHECKING:
     from tidegate.delivery.ledger import Exhibit

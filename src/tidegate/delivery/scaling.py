@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from tidegate.delivery import ledger
 from tidegate.delivery.ledger import Done
 from tidegate.delivery.markdown import table
-from tidegate.delivery.strategy.model import Strategy
 from tidegate.delivery.work import Work
+from tidegate.strategy.model import Strategy
 
 #: More than this at once no DAG lets run.
 MOST = 15

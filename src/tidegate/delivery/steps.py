@@ -27,13 +27,10 @@ from tidegate.delivery import (
 )
 from tidegate.delivery import merge as merging
 from tidegate.delivery.cases import Place, failing, find, gather, inside, responsible
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import Case, judge
 from tidegate.delivery.ledger import Decision, Delivery, Kind
 from tidegate.delivery.report import press
 from tidegate.delivery.roles import pm
-from tidegate.delivery.strategy.check import check
-from tidegate.delivery.strategy.read import look
 from tidegate.delivery.team import Team
 from tidegate.delivery.work import Work
 from tidegate.errors import BusyError, NotBegunError, StrategyError, TerminalError, TidegateError, UsageError
@@ -42,6 +39,9 @@ from tidegate.rehearsal import rehearsal
 from tidegate.settings import Settings
 from tidegate.stack.home import Say
 from tidegate.stores.postgres import connect
+from tidegate.strategy.check import check
+from tidegate.strategy.gate import Gate
+from tidegate.strategy.read import look
 
 log = structlog.get_logger(__name__)
 

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tidegate.delivery.gate import Gate
-from tidegate.delivery.strategy.quantity import Bound, Comparison, unit
 from tidegate.errors import UsageError
+from tidegate.strategy.gate import Gate
+from tidegate.strategy.quantity import Bound, Comparison, unit
 
 _DEMAND = re.compile(r"(?P<probe>[a-z_]+) (?P<figure>[a-z0-9_]+) (?P<comparison><=|>=|<|>|=) (?P<value>\d+(\.\d+)?)")
 

@@ -12,10 +12,10 @@ from decimal import Decimal
 from typing import Any
 
 from tidegate.delivery.markdown import table
-from tidegate.delivery.strategy.model import Strategy
 from tidegate.gates import ledger as gates
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect
+from tidegate.strategy.model import Strategy
 
 #: The step that tells what became of a proposal; every other one tells what an answer cost.
 TAKEN = "taken in"

@@ -19,7 +19,6 @@ import structlog
 
 from tidegate.delivery import ledger, manifest, thoughts
 from tidegate.delivery.ledger import Approval, Delivery, Done, Exhibit
-from tidegate.delivery.strategy.model import Strategy
 from tidegate.delivery.team import Role, Team
 from tidegate.delivery.thoughts import Thought
 from tidegate.errors import StackError
@@ -28,6 +27,7 @@ from tidegate.evidence.probes import ALL
 from tidegate.gates.verdict import Verdict
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
+from tidegate.strategy.model import Strategy
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from tidegate.delivery.strategy.judges import Judged
+    from tidegate.strategy.judges import Judged
 
 _PATH = typer.Argument(help="The strategy document.", show_default=False)
 _JSON = typer.Option(False, "--json", help="As JSON, for scripts.")
@@ -29,9 +29,9 @@ def check(path: Path = _PATH, json: bool = _JSON) -> None:
     Ends with status 1 when the strategy cannot be used as it is; what may stay open, or is not measurable, is only told.
     """
     from tidegate.commands._display import print_json, print_line, print_table
-    from tidegate.delivery.strategy.check import check
-    from tidegate.delivery.strategy.fields import every_field
-    from tidegate.delivery.strategy.read import look
+    from tidegate.strategy.check import check
+    from tidegate.strategy.fields import every_field
+    from tidegate.strategy.read import look
 
     seen = look(path)
     findings = check(seen)
@@ -61,8 +61,8 @@ def check(path: Path = _PATH, json: bool = _JSON) -> None:
 def show(path: Path = _PATH, json: bool = _JSON) -> None:
     """Show targets and launch criteria, each with the gate that will judge it, by which figure of which probe."""
     from tidegate.commands._display import print_json, print_line, print_table
-    from tidegate.delivery.strategy import read
-    from tidegate.delivery.strategy.judges import judged
+    from tidegate.strategy import read
+    from tidegate.strategy.judges import judged
 
     rows = [_row(one) for one in judged(read(path))]
     if json:
@@ -94,8 +94,8 @@ def new(
     team: str = typer.Option(..., "--team", help="databaseEng, dataEng or pythonData."),
 ) -> None:
     """Write an annotated strategy to fill in; what is there already is not overwritten."""
-    from tidegate.delivery.strategy import draft
     from tidegate.settings import get_settings
+    from tidegate.strategy import draft
 
     place = path or get_settings().project / "strategies" / f"{draft.kind(team).file}.md"
     draft.write(team, place)

@@ -19,14 +19,14 @@ from tidegate.delivery import board, checkout, ledger, manifest
 from tidegate.delivery.board import Card, Move
 from tidegate.delivery.ledger import Approval, Decided, Delivery, Done, Exhibit, Release
 from tidegate.delivery.report.model import Absent, Cell, Figure
-from tidegate.delivery.strategy import read as read_strategy
-from tidegate.delivery.strategy.judges import judged
 from tidegate.delivery.team import Team, load
 from tidegate.delivery.work import folder, hash_of
 from tidegate.errors import StackError, StrategyError
 from tidegate.gates.verdict import Decision, Verdict
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
+from tidegate.strategy import read as read_strategy
+from tidegate.strategy.judges import judged
 
 #: Deliveries that a trend goes back, this one among them.
 TREND = 12

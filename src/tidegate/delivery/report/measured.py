@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.ledger import Exhibit
 from tidegate.delivery.report.facts import Facts, cells, got, many, mebibytes, number, parts, share, shown
 from tidegate.delivery.report.model import Absent, Cell, Chart, Figure, Row, Section, Table
 from tidegate.gates.verdict import Decision
+from tidegate.strategy.gate import Gate
 
 _QUERIES = "pg/explain_query_"
 _LOADS = "tests/performance/pgbench_"

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from tidegate.delivery import board, manifest
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.report.facts import Commit, Facts, cells, duration, many, shown
 from tidegate.delivery.report.model import Absent, Cell, Chart, Figure, Row, Section, Table
 from tidegate.gates.verdict import Decision
+from tidegate.strategy.gate import Gate
 
 #: What is called a reporting period, as long as reports are apart in a long run.
 PERIOD = timedelta(hours=6)

@@ -7,12 +7,12 @@ from decimal import Decimal
 
 from tidegate.delivery import github, ledger, scaling, thoughts
 from tidegate.delivery.markdown import head, table
-from tidegate.delivery.strategy.judges import judged
-from tidegate.delivery.strategy.model import Strategy
 from tidegate.delivery.team import Team
 from tidegate.delivery.work import Work
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
+from tidegate.strategy.judges import judged
+from tidegate.strategy.model import Strategy
 
 #: Of a risk: how grave the letters of probability and impact are together.
 _GRAVITY = {"H": 3, "M": 2, "L": 1}

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 from tidegate.delivery.cited import Asked, cite, figures, file, holding, shown, why_not
-from tidegate.delivery.gate import Gate
 from tidegate.delivery.judge import Case, evident
 from tidegate.delivery.markdown import head, link, table
-from tidegate.delivery.strategy.judges import judged
 from tidegate.delivery.work import Work
 from tidegate.evidence import indexes, queries
 from tidegate.evidence.probes import ALL
 from tidegate.gates.verdict import Verdict
 from tidegate.stores.postgres import connect
+from tidegate.strategy.gate import Gate
+from tidegate.strategy.judges import judged
 
 _STATUS = re.compile(r"^status: (PASS|FAIL)$", re.M)
 #: The wave at whose end QA signs.

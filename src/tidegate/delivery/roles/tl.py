@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tidegate.delivery import checkout, ledger
 from tidegate.delivery.markdown import head, table
-from tidegate.delivery.strategy.judges import judged
 from tidegate.delivery.work import Work, out_of_work
 from tidegate.stores.postgres import connect
+from tidegate.strategy.judges import judged
 
 
 def decision_log(work: Work) -> str:

@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from tidegate.delivery.strategy.document import Entry, Item
-from tidegate.delivery.strategy.quantity import Bound
+from tidegate.strategy.document import Entry, Item
+from tidegate.strategy.quantity import Bound
 
 #: Of a field that may be left as it is in the template.
 OPTIONAL: Mapping[str, Any] = {"optional": True}

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.delivery.strategy import document
-from tidegate.delivery.strategy.document import Block, Entry, Item, Problem, Section, key
-from tidegate.delivery.strategy.form import Form
-from tidegate.delivery.strategy.model import (
+from tidegate.errors import StrategyError
+from tidegate.strategy import document
+from tidegate.strategy.document import Block, Entry, Item, Problem, Section, key
+from tidegate.strategy.form import Form
+from tidegate.strategy.model import (
     Audience,
     AutoSync,
     Constraints,
@@ -42,7 +43,6 @@ from tidegate.delivery.strategy.model import (
     Testing,
     Timeline,
 )  # fmt: skip
-from tidegate.errors import StrategyError
 
 VERSION = "v3.1"
 SECTIONS = (

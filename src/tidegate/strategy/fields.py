@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from tidegate.delivery.strategy.document import Entry
-from tidegate.delivery.strategy.model import Named, Statement, Strategy, Target
-from tidegate.delivery.strategy.read import GROUPS
+from tidegate.strategy.document import Entry
+from tidegate.strategy.model import Named, Statement, Strategy, Target
+from tidegate.strategy.read import GROUPS
 
 
 @dataclass(frozen=True)

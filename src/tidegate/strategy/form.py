@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 
-from tidegate.delivery.strategy import quantity
-from tidegate.delivery.strategy.document import Block, Document, Entry, Item, Problem, Row, Section, key
-from tidegate.delivery.strategy.model import Named, Purpose, Statement, Target
-from tidegate.delivery.strategy.quantity import Bound, Comparison, QuantityError
+from tidegate.strategy import quantity
+from tidegate.strategy.document import Block, Document, Entry, Item, Problem, Row, Section, key
+from tidegate.strategy.model import Named, Purpose, Statement, Target
+from tidegate.strategy.quantity import Bound, Comparison, QuantityError
 
 _NONE = re.compile(r"^(n/?a|none)\b|^-$", re.I)
 #: Shares of which more is better, and of which less is.

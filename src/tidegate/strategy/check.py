@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tidegate.delivery.strategy.contradictions import contradictions
-from tidegate.delivery.strategy.fields import every_field
-from tidegate.delivery.strategy.judges import judged
-from tidegate.delivery.strategy.model import Strategy
-from tidegate.delivery.strategy.read import Look
+from tidegate.strategy.contradictions import contradictions
+from tidegate.strategy.fields import every_field
+from tidegate.strategy.judges import judged
+from tidegate.strategy.model import Strategy
+from tidegate.strategy.read import Look
 
 Kind = Literal["malformed", "to fill in", "contradiction", "not measurable", "not read", "may stay open"]
 #: What keeps a strategy from being used; the others are told.

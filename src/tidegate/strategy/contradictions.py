@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from tidegate.delivery.strategy.judges import MORE_IS_BETTER, judged, measure
-from tidegate.delivery.strategy.model import Statement, Strategy, Target
-from tidegate.delivery.strategy.quantity import UNITS
+from tidegate.strategy.judges import MORE_IS_BETTER, judged, measure
+from tidegate.strategy.model import Statement, Strategy, Target
+from tidegate.strategy.quantity import UNITS
 
 
 def contradictions(strategy: Strategy) -> Iterator[tuple[int, str]]:

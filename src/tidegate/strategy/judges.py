@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tidegate.delivery.gate import Gate
-from tidegate.delivery.strategy.model import Statement, Strategy, Target
+from tidegate.strategy.gate import Gate
+from tidegate.strategy.model import Statement, Strategy, Target
 
 
 @dataclass(frozen=True)
