@@ -1,10 +1,9 @@
 """Airflow DAG `upkeep_database`: every five minutes, whether the database is in trouble or soon will be.
 
 ## Database
-`check` looks at the replica's lag (more than 5 s), the pool (more than 90 % busy), the disk (more than 80 % full),
-queries of people and applications (more than 1 s, running or on average), connections that are nearly used up,
-transactions that are left open, the archive of the WAL, and slots that keep too much of it back. What is new is told
-once, with what to do; `tidegate database check` shows all of it at any time. The run is skipped where the warehouse is a
+`check` looks at the replica's lag, how busy the pool and how full the disk is, how long queries of people and applications
+take (running, or on average), how many connections are left, transactions that are left open, the archive of the WAL, and
+slots that keep too much of it back. The limits are those of `strategies/database.md` (Alerting, RPO). What is new is told once, with what to do; `tidegate database check` shows all of it at any time. The run is skipped where the warehouse is a
 server of your own.
 
 ### When it fails
@@ -49,7 +48,11 @@ def check() -> dict[str, Any]:
         found = database.check(settings)
         if new := database.news(settings, found):
             alert.tell(alerts.database(new), get_current_context())
-    return {"troubles": [f"{f.name}: {f.value} {f.unit}, limit {f.limit}" for f in database.troubles(found)]}
+    return {
+        "troubles": [
+            f"{f.name}: {f.value} {f.unit}, limit {f.limit.value:g}, {f.limit.source}" for f in database.troubles(found)
+        ]
+    }
 
 
 upkeep_database()

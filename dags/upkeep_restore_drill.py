@@ -3,7 +3,7 @@
 ## Restore drill
 Every week the newest backup is restored, with the WAL after it, into a server of its own beside the warehouse. Every
 table of raw, core, the marts and the ledger is compared with its source as of one moment, rows and checksums. How
-long it took (RTO, less than 15 minutes) and how much would have been lost (RPO, at most 1 minute) are measured. The
+long it took (RTO) and how much would have been lost (RPO) are measured, and held against `strategies/database.md`. The
 verdicts stand in the ledger, with a file of evidence under `.tidegate/evidence/restore_drill`; the server is removed.
 The drill waits up to half a minute for the WAL, and stops writers for an instant only. It is skipped where the
 warehouse is a server of your own.

@@ -1,5 +1,5 @@
 -- All departures of an airport on one day.
--- target: P95 < 50 ms
+-- target: P95 of strategies/database.md
 -- sample: SELECT DISTINCT origin, flight_date FROM marts.fct_flight
 select scheduled_departure_at, carrier, flight, dest, dep_delay_minutes, is_cancelled
 from marts.fct_flight

@@ -1,5 +1,5 @@
 -- One flight as it was delivered, by its key.
--- target: P95 < 50 ms
+-- target: P95 of strategies/database.md
 -- sample: SELECT time_hour, carrier, flight FROM raw.flights TABLESAMPLE SYSTEM (1)
 select *
 from raw.flights

@@ -1,5 +1,5 @@
 -- The rows of a partition that wait to be repaired.
--- target: P95 < 50 ms
+-- target: P95 of strategies/database.md
 -- sample: SELECT DISTINCT dataset, partition FROM ops.batch
 select refused_row_id, source_file, line, column_name, expected
 from quarantine.refused_row

@@ -36,7 +36,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PROGRAM = CHECKOUT / ".venv/bin/tidegate"
 #: What a project is made of, as far as the stack reads it.
 PROJECT = (
-    "dags", "expectations", "macros", "migrations", "models", "queries", "schemas", "transforms", "dbt_project.yml", "profiles.yml"
+    "dags", "expectations", "macros", "migrations", "models", "queries", "schemas", "strategies", "transforms", "dbt_project.yml", "profiles.yml"
 )  # fmt: skip
 #: Neither Airflow nor a Spark server: the warehouse, and what stands around it.
 WAREHOUSE_ALONE = {"airflow_url": "http://127.0.0.1:9", "spark_master": "local[1]"}

@@ -12,15 +12,21 @@ from pathlib import Path
 
 import psutil
 import psycopg
+import pytest
 from tests.availability.conftest import Pair
+from tests.conftest import CHECKOUT
 
+from tidegate.errors import StrategyError
 from tidegate.observe import alerts, database
-from tidegate.observe.database import Finding, Limits
+from tidegate.observe.database import Finding, Limit, Limits
+from tidegate.settings import load_settings
 from tidegate.stack import warehouse
 from tidegate.stack.pgbouncer import Sizes
 
+MOMENT = Limit(0.5, "here")
+LIMITS = Limits.of(load_settings(project=CHECKOUT))
 #: What takes minutes in life takes moments here.
-SOON = Limits(lag_seconds=0.5, idle_seconds=0.5, query_seconds=0.5)
+SOON = replace(LIMITS, lag=MOMENT, idle=MOMENT, query=MOMENT)
 
 
 def look(pair: Pair, name: str, limits: Limits = SOON) -> Finding:
@@ -35,15 +41,34 @@ def wait_for(pair: Pair, name: str, state: str, limits: Limits = SOON, patience:
         time.sleep(0.2)
     if state == "trouble":
         assert found.value is not None
-        assert found.value > found.limit
+        assert found.value > found.limit.value
         assert found.advice
         assert found.told in alerts.database([found])
     return found
 
 
-def test_the_limits_are_those_of_the_strategy() -> None:
-    limits = Limits()
-    assert (limits.lag_seconds, limits.pool, limits.disk, limits.query_seconds) == (5, 0.9, 0.8, 1)
+def test_the_limits_are_those_that_the_strategy_states_where_it_says_so() -> None:
+    lines = (CHECKOUT / "strategies/database.md").read_text().splitlines()
+    for limit, value, words in (
+        (LIMITS.lag, 5, "replication lag > 5s"), (LIMITS.pool, 0.9, "connection pool > 90%"), (LIMITS.disk, 0.8, "disk usage > 80%"),
+        (LIMITS.query, 1, "slow queries > 1s"), (LIMITS.archive, 60, "RPO: 1 minute"),
+    ):  # fmt: skip
+        file, _, line = limit.source.partition(":")
+        assert (limit.value, file) == (value, "strategies/database.md")
+        assert words in lines[int(line) - 1]
+    assert LIMITS.idle.source.startswith("src/tidegate/observe/database.py:")
+
+
+def test_another_number_in_the_strategy_is_another_limit_and_one_that_is_not_there_is_asked_for(tmp_path: Path) -> None:
+    document, settings = tmp_path / "strategies/database.md", load_settings(project=tmp_path)
+    document.parent.mkdir()
+    text = (CHECKOUT / "strategies/database.md").read_text()
+    document.write_text(text.replace("lag > 5s", "lag > 1 min").replace("RPO: 1 minute", "RPO: 30 s"))
+    limits = Limits.of(settings)
+    assert (limits.lag.value, limits.disk.value, limits.archive.value) == (60, 0.8, 30)
+    document.write_text(text.replace(", disk usage > 80%", ""))
+    with pytest.raises(StrategyError, match=r"strategies/database\.md states no alert for disk; expected one"):
+        Limits.of(settings)
 
 
 def test_of_a_sound_database_everything_is_seen_and_fine(pair: Pair) -> None:
@@ -76,7 +101,7 @@ def test_a_replica_that_is_gone_is_told_and_its_slot_keeps_wal_back(pair: Pair) 
     psutil.wait_procs([leader], timeout=10)
     wait_for(pair, "replication_lag", "trouble")
     pair.ask("INSERT INTO public.written SELECT generate_series(1, 20000); SELECT pg_switch_wal()")
-    limits = replace(SOON, slot_bytes=1 << 20)
+    limits = replace(SOON, slot=Limit(1 << 20, "here"))
     assert "replica keeps" in wait_for(pair, "slot", "trouble", limits).told
     done = pair.run("database", "check")
     assert (done.exit_code, "replication_lag: `tidegate replication`" in done.output) == (1, True)
@@ -167,7 +192,9 @@ def small_disk(folder: Path) -> Iterator[bool]:
 
 def test_a_disk_that_is_nearly_full_is_seen(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as is_small:
-        limits = Limits() if is_small else Limits(disk=0.0)  # where nothing may be mounted, any disk is too full
+        limits = (
+            LIMITS if is_small else replace(LIMITS, disk=Limit(0.0, "here"))
+        )  # where nothing may be mounted, any disk is too full
         if is_small:
             assert database.disk("disk", tmp_path / "disk", limits).state == "fine"
             (tmp_path / "disk/full").write_bytes(b"x" * (3_500_000))
@@ -178,7 +205,7 @@ def test_a_disk_that_is_nearly_full_is_seen(tmp_path: Path) -> None:
 
 
 def test_what_is_known_already_is_not_told_again_until_it_was_over(pair: Pair) -> None:
-    bad = Finding("lag", "trouble", 9, 5, "s", "late", "look")
+    bad = Finding("lag", "trouble", 9, Limit(5, "here"), "s", "late", "look")
     assert database.news(pair.settings, [bad]) == [bad]
     assert database.news(pair.settings, [bad]) == []
     assert database.news(pair.settings, [replace(bad, state="fine")]) == []

@@ -167,6 +167,9 @@ def test_a_drill_proves_every_row_and_measures_what_a_lost_disk_would_cost(kept:
     assert [(v.rule, v.verdict) for v in found.verdicts] == [
         ("what was restored equals its source", "PASS"), ("RTO", "PASS"), ("RPO", "PASS"),
     ]  # fmt: skip
+    assert [(v.target, v.target_source.partition(":")[0]) for v in found.verdicts[1:]] == [
+        ("< 15 min", "strategies/database.md"), ("<= 1 min", "strategies/database.md"),
+    ]  # fmt: skip
     assert found.rows >= 50_001
     assert 0 < found.rpo < 10
     assert 0 < found.rto < 60

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import CHECKOUT
 
-from tidegate.errors import TerminalError
+from tidegate.errors import StrategyError, TerminalError
 from tidegate.evidence import indexes, queries
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect
@@ -42,7 +42,7 @@ def written(project: Path, text: str) -> queries.Query:
 
 def test_a_query_says_what_it_is_for_how_fast_it_must_be_and_what_it_is_asked(by_word: queries.Query) -> None:
     assert (by_word.name, by_word.purpose) == ("by_word", "A row by its word.")
-    assert (by_word.target_ms, by_word.target_line) == (50, 2)
+    assert (by_word.target_ms, by_word.target_source) == (50, "queries/by_word.sql:2")
     assert by_word.sample == "SELECT word FROM raw.t LIMIT 100"
     assert by_word.statement == "select id from raw.t where word = %(word)s"
 
@@ -100,5 +100,24 @@ def test_an_index_that_nobody_uses_and_that_guarantees_nothing_is_named(table: C
     assert "t_once" not in {index.name for index in indexes.unused(indexes.of_warehouse(table))}
 
 
-def test_the_projects_queries_can_all_be_read() -> None:
-    assert len(queries.read(CHECKOUT)) >= 8
+def test_the_projects_queries_can_all_be_read_and_take_their_targets_from_the_strategy() -> None:
+    found = queries.read(CHECKOUT)
+    assert len(found) >= 8
+    ((target, source),) = {(query.target_ms, query.target_source) for query in found}
+    file, _, line = source.partition(":")
+    assert target == 50
+    assert (CHECKOUT / file).read_text().splitlines()[int(line) - 1].startswith("- Query response P95: < 50ms")
+
+
+def test_another_number_in_the_strategy_is_another_target(tmp_path: Path) -> None:
+    text = (CHECKOUT / "strategies/database.md").read_text()
+    (tmp_path / "house").mkdir()
+    (tmp_path / "house/strict.md").write_text(text.replace("P95: < 50ms", "P95: < 7ms"))
+    query = written(tmp_path, BY_WORD.replace("P95 < 50 ms", "P95 of house/strict.md"))
+    assert (query.target_ms, query.target_source.partition(":")[0]) == (7, "house/strict.md")
+    (tmp_path / "house/strict.md").write_text(text.replace("Query response P95: < 50ms", "Queries are quick"))
+    with pytest.raises(StrategyError, match=r"house/strict\.md states no target for query P95; expected one among"):
+        queries.read(tmp_path)
+    (tmp_path / "house/strict.md").unlink()
+    with pytest.raises(StrategyError, match="there is no such strategy"):
+        queries.read(tmp_path)

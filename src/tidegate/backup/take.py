@@ -108,8 +108,8 @@ def _problems(settings: Settings, server: PostgresServer, backup: Backup) -> Ite
     archive = wal.archive_of(settings, backup.cluster)
     if server.running() and server.identity() == backup.cluster:
         state = wal.look(server)
-        if state.trouble:
-            yield state.trouble
+        if trouble := state.trouble(wal.rpo(settings).base):
+            yield trouble
         # Segments that wait for the archiver are not lost: PostgreSQL has them.
         end, timeline = position(state.lsn) - state.waiting * SEGMENT, state.timeline
     else:

@@ -19,9 +19,9 @@ from tidegate.errors import BackupError
 from tidegate.settings import Settings
 from tidegate.stack import warehouse
 from tidegate.stack.postgres import PostgresServer
+from tidegate.strategy import stated
+from tidegate.strategy.stated import Stated
 
-#: Seconds of commits that may be lost at most: what waits longer than this to be archived is trouble.
-RPO = 60
 _SUFFIXES = (".zst", ".gz")
 
 _STATE = """
@@ -55,9 +55,8 @@ class Archiving:
     lsn: str
     timeline: int
 
-    @property
-    def trouble(self) -> str | None:
-        """What is wrong, in a sentence; None when nothing is."""
+    def trouble(self, patience: float) -> str | None:
+        """Say in a sentence what is wrong, which it also is where a segment waits for more than `patience` seconds."""
         if self.mode == "off":
             return "the server does not archive its WAL (archive_mode is off): `tidegate down`, then `tidegate up`"
         if self.failing:
@@ -66,10 +65,10 @@ class Archiving:
                 f"UTC and {self.waiting} segments wait. PostgreSQL keeps them and tries again, until its disk is full; "
                 "`tidegate logs postgres` says why"
             )
-        if self.waiting_seconds > RPO:
+        if self.waiting_seconds > patience:
             return (
                 f"the archiver is behind: {self.waiting} segments wait, the oldest for {self.waiting_seconds:.0f} s, "
-                f"where at most {RPO} s of commits may be lost"
+                f"where at most {patience:g} s of commits may be lost"
             )
         return None
 
@@ -133,6 +132,11 @@ def archive_of(settings: Settings, cluster: str) -> Archive:
     return Archive(warehouse.archive_of(settings) / cluster)
 
 
+def rpo(settings: Settings) -> Stated:
+    """Return how many seconds of commits may be lost at most: what waits longer than this to be archived is trouble."""
+    return stated.target(settings.project, "RPO")
+
+
 def look(server: PostgresServer) -> Archiving:
     """Ask the running server how its archiver stands."""
     with ask(server) as connection:
@@ -169,7 +173,7 @@ def wait_for(connection: psycopg.Connection[dict[str, Any]], archive: Archive, n
     while name not in archive.names():
         state = _look(connection)
         if time.monotonic() - began > patience or (state.failing and time.monotonic() - began > patience / 4):
-            told = state.trouble or f"{name} did not come within {patience:.0f} s"
+            told = state.trouble(patience) or f"{name} did not come within {patience:.0f} s"
             raise BackupError(f"the WAL up to this moment is not archived: {told}")
         time.sleep(0.1)
     return time.monotonic() - began

@@ -63,7 +63,11 @@ def list_(json: bool = _JSON) -> None:
     server = warehouse.mine(settings)
     known, requests = shelf.backups(settings), kept(settings)
     state = wal.look(server) if server.running() else None
-    trouble = state.trouble if state else "the warehouse does not run, so nothing is archived: `tidegate up` starts it"
+    trouble = (
+        state.trouble(wal.rpo(settings).base)
+        if state
+        else "the warehouse does not run, so nothing is archived: `tidegate up` starts it"
+    )
     if json:
         print_json({"backups": known, "archive": state, "trouble": trouble})
         return

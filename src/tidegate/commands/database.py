@@ -25,10 +25,17 @@ def check(json: bool = typer.Option(False, "--json", help="As JSON, for scripts.
         print_json({"findings": found, "troubles": [finding.name for finding in wrong]})
     else:
         rows = [
-            (f.name, f.state, "" if f.value is None else f"{f.value:.2f}", f"{f.limit:g} {f.unit}", f.told)
+            (
+                f.name,
+                f.state,
+                "" if f.value is None else f"{f.value:.2f}",
+                f"{f.limit.value:g} {f.unit}",
+                f.limit.source,
+                f.told,
+            )
             for f in found
         ]
-        print_table(("what", "state", "value", "limit", "found"), rows)
+        print_table(("what", "state", "value", "limit", "written in", "found"), rows)
         for finding in wrong:
             typer.echo(f"{finding.name}: {finding.advice}")
     if wrong:

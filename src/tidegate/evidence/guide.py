@@ -171,5 +171,5 @@ def _recovery(connection: Connection) -> str:
     kept = f"{backups['n']} kept, {backups['size']} and {backups['seconds']} s each" if backups["n"] else "none kept"
     told.append(["backups", kept, "one a night", "", ""])
     if not rows:
-        told.append(["restore drill", "none has run in this warehouse yet", "RTO < 15 min, RPO ≤ 1 min", "", ""])
+        told.append(["restore drill", "none has run in this warehouse yet", "RTO and RPO of the strategy", "", ""])
     return markdown(["what", "last measured", "target", "verdict", "when"], told)

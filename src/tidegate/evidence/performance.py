@@ -29,7 +29,7 @@ def explain(ground: Ground) -> Iterator[Finding]:
                 "shared_read": plan["Plan"].get("Shared Read Blocks", 0),
             }
             figures = {
-                **{name: round(value, 3) for name, value in vars(timing).items()}, "target_ms": query.target_ms, "indexes": sorted(important.indexes_used(plan)),
+                **{name: round(value, 3) for name, value in vars(timing).items()}, "target_ms": query.target_ms, "target_source": query.target_source, "indexes": sorted(important.indexes_used(plan)),
                 "unintended_whole_reads": whole, **buffers,
             }  # fmt: skip
             text = json.dumps([plan], indent=1, default=str) + "\n"

@@ -15,21 +15,25 @@ import psycopg
 
 from tidegate.errors import TerminalError, first_line
 from tidegate.stores.postgres import Connection
+from tidegate.strategy import stated
 
 #: Tables with fewer rows are read whole faster than through an index.
 FEW_ROWS = 1000
-_TARGET = re.compile(r"P95 < (\d+) ms\Z")
+_TARGET = re.compile(r"P95 (?:< (?P<ms>\d+) ms|of (?P<document>\S+\.md))\Z")
 
 
 @dataclass(frozen=True)
 class Query:
-    """One query. `sample` is a query whose rows are its parameters; `scans` are the tables that it may read whole."""
+    """One query. `sample` is a query whose rows are its parameters; `scans` are the tables that it may read whole.
+
+    `target_source` is the file and line in which the target's number stands: a strategy's, or the query's own.
+    """
 
     name: str
     path: Path
     purpose: str
     target_ms: float
-    target_line: int
+    target_source: str
     sample: str
     scans: frozenset[str]
     statement: str
@@ -58,11 +62,12 @@ def read(project: Path) -> list[Query]:
 
     Raises:
         TerminalError: a file does not say its purpose, target and sample.
+        StrategyError: the strategy that a file names states no P95 of queries.
     """
-    return [_read(path) for path in sorted((project / "queries").glob("*.sql"))]
+    return [_read(project, path) for path in sorted((project / "queries").glob("*.sql"))]
 
 
-def _read(path: Path) -> Query:
+def _read(project: Path, path: Path) -> Query:
     lines = path.read_text(encoding="utf-8").splitlines()
     head = list(itertools.takewhile(lambda line: line.startswith("--"), lines))
     facts = {
@@ -75,15 +80,20 @@ def _read(path: Path) -> Query:
     target = _TARGET.match(facts.get("target", ("", 0))[0])
     if not purpose or not target or "sample" not in facts:
         raise TerminalError(
-            f"{path}: expected its purpose in the first line, then `-- target: P95 < 50 ms` and `-- sample: SELECT …` "
+            f"{path}: expected its purpose in the first line, then `-- target: P95 of {stated.DATABASE}` and `-- sample: SELECT …` "
             "with a column for each parameter"
         )
+    if target["document"]:
+        found = stated.target(project, "query P95", target["document"])
+        target_ms, target_source = found.base * 1000, found.source
+    else:
+        target_ms, target_source = float(target["ms"]), f"{path.relative_to(project)}:{facts['target'][1]}"
     return Query(
         name=path.stem,
         path=path,
         purpose=purpose,
-        target_ms=float(target[1]),
-        target_line=facts["target"][1],
+        target_ms=target_ms,
+        target_source=target_source,
         sample=facts["sample"][0],
         scans=frozenset(facts.get("scans", ("", 0))[0].replace(",", " ").split()),
         statement="\n".join(lines[len(head) :]).strip(),

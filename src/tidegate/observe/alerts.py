@@ -50,7 +50,10 @@ def waiting(verdicts: Mapping[str, Verdict]) -> str:
 
 def database(troubles: Sequence[Finding]) -> str:
     """Tell what is the matter with the database, and what to do about each."""
-    told = "; ".join(f"{trouble.name}: {trouble.told}. {trouble.advice}" for trouble in troubles)
+    told = "; ".join(
+        f"{trouble.name}: {trouble.told}, limit {trouble.limit.value:g} {trouble.unit} ({trouble.limit.source}). {trouble.advice}"
+        for trouble in troubles
+    )
     return _clip(f"DATABASE: {told}. `tidegate database check` looks again.")
 
 

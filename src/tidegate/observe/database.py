@@ -17,27 +17,62 @@ from psycopg.rows import dict_row
 
 from tidegate.backup import wal
 from tidegate.errors import StackError, UnavailableError, first_line
+from tidegate.gates.verdict import written_in
 from tidegate.settings import Settings
 from tidegate.stack import pool, replica, replication, warehouse
 from tidegate.stack.home import write_private
 from tidegate.stack.postgres import PostgresServer
+from tidegate.strategy import stated
+from tidegate.strategy.stated import Stated
 
 State = Literal["fine", "trouble", "not seen"]
 _FULL = ("too many clients", "remaining connection slots")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What is trouble. The first four are the database strategy's ("Alerting"), the others leave time to act."""
+class Limit:
+    """A number that must not be passed, and where it is written; in seconds, bytes, or a share of 1."""
 
-    lag_seconds: float = 5
-    pool: float = 0.9
-    disk: float = 0.8
-    query_seconds: float = 1
-    archive_seconds: float = wal.RPO
-    idle_seconds: float = 300
-    connections: float = 0.9
-    slot_bytes: int = 1 << 30
+    value: float
+    source: str
+
+    @classmethod
+    def of(cls, stated: Stated) -> Limit:
+        """Return what a strategy states."""
+        return cls(stated.base, stated.source)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is trouble: of what the database's strategy has somebody told, and what the others need to have time to act."""
+
+    lag: Limit
+    pool: Limit
+    disk: Limit
+    query: Limit
+    archive: Limit
+    idle: Limit
+    connections: Limit
+    slot: Limit
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Return the limits of a project.
+
+        Raises:
+            StrategyError: its strategy states none for something that is looked at.
+        """
+        told = {
+            name: Limit.of(stated.alert(settings.project, said))
+            for name, said in (("lag", "replication lag"), ("pool", "pool utilisation"), ("disk", "disk"), ("query", "slow queries"))
+        }  # fmt: skip
+        return cls(**told, archive=Limit.of(wal.rpo(settings)), **_with_time_to_act())
+
+
+def _with_time_to_act() -> dict[str, Limit]:
+    """Return the limits of which no strategy says anything: early enough that somebody can still do something."""
+    here = written_in(_with_time_to_act)
+    return {"idle": Limit(300, here), "connections": Limit(0.9, here), "slot": Limit(1 << 30, here)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +82,7 @@ class Finding:
     name: str
     state: State
     value: float | None
-    limit: float
+    limit: Limit
     unit: str
     told: str
     advice: str
@@ -59,7 +94,7 @@ def check(settings: Settings, limits: Limits | None = None) -> list[Finding]:
     Raises:
         StackError: the warehouse does not run, or is a server of your own.
     """
-    limits, server = limits or Limits(), warehouse.reach(settings)
+    limits, server = limits or Limits.of(settings), warehouse.reach(settings)
     found = [*_disks(settings, server, limits), _pool(settings, limits)]
     try:
         with psycopg.connect(
@@ -92,8 +127,8 @@ def news(settings: Settings, found: list[Finding]) -> list[Finding]:
     return [finding for finding in now if finding.name not in before]
 
 
-def _finding(name: str, value: float | None, limit: float, unit: str, told: str, advice: str) -> Finding:
-    state: State = "not seen" if value is None else "trouble" if value > limit else "fine"
+def _finding(name: str, value: float | None, limit: Limit, unit: str, told: str, advice: str) -> Finding:
+    state: State = "not seen" if value is None else "trouble" if value > limit.value else "fine"
     return Finding(name, state, value, limit, unit, told, advice)
 
 
@@ -158,7 +193,7 @@ def _idle(connection: psycopg.Connection[dict[str, Any]], limits: Limits) -> Fin
     )
     told = f"{row['usename']} (pid {row['pid']}) has one open for {row['seconds']:.0f} s" if row else "none"
     advice = "it keeps dead rows and locks: have its program commit, or end it with `SELECT pg_terminate_backend(PID)`"
-    return _finding("idle_transaction", row.get("seconds", 0.0), limits.idle_seconds, "s", told, advice)
+    return _finding("idle_transaction", row.get("seconds", 0.0), limits.idle, "s", told, advice)
 
 
 #: Who waits for an answer. Pipelines, backups and Airflow take the time that they need.
@@ -176,7 +211,7 @@ def _running(connection: psycopg.Connection[dict[str, Any]], limits: Limits) -> 
     )
     told = f"{row['usename']} (pid {row['pid']}) waits for {row['seconds']:.1f} s" if row else "nobody waits"
     advice = "`tidegate queries` shows what is slow and its plan; end one with `SELECT pg_cancel_backend(PID)`"
-    return _finding("running_query", row.get("seconds", 0.0), limits.query_seconds, "s", told, advice)
+    return _finding("running_query", row.get("seconds", 0.0), limits.query, "s", told, advice)
 
 
 def _slowest(connection: psycopg.Connection[dict[str, Any]], limits: Limits) -> Finding:
@@ -191,18 +226,19 @@ def _slowest(connection: psycopg.Connection[dict[str, Any]], limits: Limits) -> 
             """,
         )
     except psycopg.Error:
-        return _finding("mean_query", None, limits.query_seconds, "s", "the server does not count statements", advice)
+        return _finding("mean_query", None, limits.query, "s", "the server does not count statements", advice)
     told = f"statement {row['queryid']}, {row['calls']} times, {row['seconds']:.2f} s on average" if row else "none yet"
-    return _finding("mean_query", row.get("seconds", 0.0), limits.query_seconds, "s", told, advice)
+    return _finding("mean_query", row.get("seconds", 0.0), limits.query, "s", told, advice)
 
 
 def _archive(server: PostgresServer, limits: Limits) -> Finding:
     state = wal.look(server)
     advice = "`tidegate logs postgres` says why; until it works, PostgreSQL keeps all WAL on its own disk"
     # One that fails has not kept its promise, however short its queue is.
-    value = max(state.waiting_seconds, limits.archive_seconds + 1) if state.trouble else state.waiting_seconds
-    told = state.trouble or f"{state.waiting} segments wait"
-    return _finding("wal_archive", value, limits.archive_seconds, "s", told, advice)
+    trouble = state.trouble(limits.archive.value)
+    value = max(state.waiting_seconds, limits.archive.value + 1) if trouble else state.waiting_seconds
+    told = trouble or f"{state.waiting} segments wait"
+    return _finding("wal_archive", value, limits.archive, "s", told, advice)
 
 
 def _replication(settings: Settings, server: PostgresServer, limits: Limits) -> Iterator[Finding]:
@@ -213,19 +249,19 @@ def _replication(settings: Settings, server: PostgresServer, limits: Limits) -> 
         copy = seen.replica
         if copy is None or not seen.standbys:
             told = "the replica does not follow" + (", and commits wait for it" if seen.synchronous else "")
-            lag = limits.lag_seconds + 1 + (copy.lag_seconds if copy else 0)
+            lag = limits.lag.value + 1 + (copy.lag_seconds if copy else 0)
         else:
             told, lag = (
                 f"{copy.lag_bytes} bytes behind" + (", replay is paused" if copy.paused else ""),
                 copy.lag_seconds,
             )
-        yield _finding("replication_lag", lag, limits.lag_seconds, "s", told, advice)
+        yield _finding("replication_lag", lag, limits.lag, "s", told, advice)
     slot = max(seen.slots, key=lambda slot: slot.retained_bytes, default=None)
     lost = slot is not None and slot.wal_status in ("unreserved", "lost")
     told = (
         f"{slot.name} keeps {slot.retained_bytes / (1 << 20):.0f} MiB back ({slot.wal_status})" if slot else "no slot"
     )
     yield _finding(
-        "slot", max(slot.retained_bytes, limits.slot_bytes + 1 if lost else 0) if slot else 0, limits.slot_bytes, "bytes",
+        "slot", max(slot.retained_bytes, limits.slot.value + 1 if lost else 0) if slot else 0, limits.slot, "bytes",
         told, "its reader is gone or slow: `tidegate up` brings the replica back, `tidegate up --without replica` ends it",
     )  # fmt: skip
