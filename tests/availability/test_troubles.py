@@ -17,11 +17,13 @@ from tests.availability.conftest import Pair
 from tests.conftest import CHECKOUT
 
 from tidegate.errors import StrategyError
+from tidegate.evidence import indexes
 from tidegate.observe import alerts, database
 from tidegate.observe.database import Finding, Limit, Limits
 from tidegate.settings import load_settings
 from tidegate.stack import warehouse
 from tidegate.stack.pgbouncer import Sizes
+from tidegate.stores.postgres import connect_to
 
 MOMENT = Limit(0.5, "here")
 LIMITS = Limits.of(load_settings(project=CHECKOUT))
@@ -125,6 +127,9 @@ def test_a_slow_query_is_seen_while_it_runs_and_afterwards(pair: Pair) -> None:
         while connection.pgconn.get_result():
             pass
     assert "on average" in wait_for(pair, "mean_query", "trouble").told
+    with connect_to(warehouse.reach(pair.settings).dsn("warehouse"), autocommit=True) as connection:
+        plans = {row["statement"]: row["plan"] for row in indexes.slowest(connection) or []}
+    assert plans["SELECT pg_sleep($1)"][0].startswith("Result")
     pair.ask("SELECT pg_stat_statements_reset()")
     wait_for(pair, "mean_query", "fine")
 

@@ -105,7 +105,7 @@ def measured(slower: float = 1.0) -> dict[str, Figures]:
         "migration_last": {"migrations/migrate_up.log": {"migrations": 1, "seconds": 0.17}, "migrations/alembic_current.log": {"applied": 19, "pending": 0}},
         "gitleaks": {f"{_STATIC}/gitleaks.log": {"leaks": 0}},
         "gitleaks_full": {"tests/security/gitleaks_full.log": {"leaks": 0}},
-        "slow_queries": {f"{_PERFORMANCE}/slow_queries.log": {"statements": 10, "slower_than_1_s": 2}},
+        "slow_queries": {f"{_PERFORMANCE}/slow_queries.log": {"statements": 10, "slow": 2, "limit_seconds": 1.0, "limit_source": "strategies/database.md:122"}},
         "pool_stress": {
             f"{_PERFORMANCE}/pool_stress.log": {
                 "normal_tps": 415.144, "normal_latency_ms": 24.088, "normal_transactions": 1571, "normal_failed": 0, "normal_clients": 10,

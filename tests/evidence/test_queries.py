@@ -100,6 +100,19 @@ def test_an_index_that_nobody_uses_and_that_guarantees_nothing_is_named(table: C
     assert "t_once" not in {index.name for index in indexes.unused(indexes.of_warehouse(table))}
 
 
+def test_a_counted_statement_is_planned_for_whatever_values_and_nothing_is_run(table: Connection) -> None:
+    table.execute("CREATE INDEX t_by_word ON raw.t (word)")
+    (first, *_) = indexes.plan(table, "select id from raw.t where word = $1 and id > $2")
+    assert "t_by_word" in " ".join(indexes.plan(table, "select id from raw.t where word = $1 -- by its word"))
+    assert "rows=" in first
+    assert indexes.plan(table, "select count(*) from raw.t")[0].startswith("Aggregate")
+    assert indexes.plan(table, "DELETE FROM raw.t WHERE id = $1")[0].startswith("Delete on t")
+    for nothing in ("CREATE TABLE raw.u (n int)", "select 1 from raw.gone", "select 1; DROP TABLE raw.t", "no SQL"):
+        assert indexes.plan(table, nothing) == []
+    assert table.execute("SELECT count(*) AS n FROM raw.t").fetchall() == [{"n": 5000}]
+    assert table.execute("SELECT FROM pg_prepared_statements WHERE name = 'counted'").fetchall() == []
+
+
 def test_the_projects_queries_can_all_be_read_and_take_their_targets_from_the_strategy() -> None:
     found = queries.read(CHECKOUT)
     assert len(found) >= 8

@@ -74,6 +74,10 @@ def queries(
             ("total ms", "calls", "mean ms", "rows", "statement"),
             [(s["total_ms"], s["calls"], s["mean_ms"], s["rows"], s["statement"][:120]) for s in slowest],
         )
+        for statement in slowest:
+            if statement["plan"]:
+                typer.echo(f"\n{statement['statement'][:120]}")
+                typer.echo("\n".join(f"  {line}" for line in statement["plan"]))
     typer.echo("\nLarge tables that are read whole:")
     print_table(("table", "times", "rows a time", "by index"), [tuple(row.values()) for row in whole])
     typer.echo("\nIndexes that no query has used yet:")

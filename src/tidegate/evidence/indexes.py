@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
 from tidegate.stores.postgres import Connection
 
 _OURS = "n.nspname IN ('raw', 'core', 'ops', 'quarantine', 'marts_current')"
@@ -92,16 +95,46 @@ def read_whole(connection: Connection, least_rows: int = 10_000) -> list[dict[st
 
 
 def slowest(connection: Connection, most: int = 10) -> list[dict[str, Any]] | None:
-    """Return the statements that took most time since the statistics began; None where nobody counts them."""
+    """Return the statements that took most time since the statistics began, with their plans; None where nobody counts them."""
     if connection.execute("SELECT FROM pg_extension WHERE extname = 'pg_stat_statements'").fetchone() is None:
         return None
-    return connection.execute(
+    rows = connection.execute(
         """
         SELECT round(total_exec_time::numeric, 1) AS total_ms, calls, round(mean_exec_time::numeric, 2) AS mean_ms,
-            rows, regexp_replace(query, '\\s+', ' ', 'g') AS statement
+            rows, regexp_replace(query, '\\s+', ' ', 'g') AS statement, query
         FROM public.pg_stat_statements
         WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
         ORDER BY total_exec_time DESC LIMIT %s
         """,
         [most],
     ).fetchall()
+    return [{**row, "plan": plan(connection, row.pop("query"))} for row in rows]
+
+
+def plan(connection: Connection, statement: str) -> list[str]:
+    """Return the lines of a counted statement's plan, for whatever values; none where nothing is planned, or nobody can.
+
+    Its values are gone (`$1` stands for each), so it is prepared and planned for any of them. Nothing is run.
+    """
+    prepare = sql.SQL("PREPARE counted AS {}").format(sql.SQL(statement))
+    with connection.transaction(force_rollback=True):
+        connection.execute("SET TRANSACTION READ ONLY; SET LOCAL plan_cache_mode = force_generic_plan")
+        try:
+            with connection.transaction():
+                # As one that asks for binary rows, it cannot be two statements.
+                connection.execute(prepare, binary=True)
+        except psycopg.Error:
+            return []
+        try:
+            with connection.transaction():
+                row = connection.execute(
+                    "SELECT cardinality(parameter_types) AS n FROM pg_prepared_statements WHERE name = 'counted'"
+                ).fetchone()
+                values = sql.SQL(", ").join([sql.NULL] * (row["n"] if row else 0))
+                execute = sql.SQL("EXPLAIN EXECUTE counted ({})" if row and row["n"] else "EXPLAIN EXECUTE counted")
+                found = connection.execute(execute.format(values)).fetchall()
+        except psycopg.Error:
+            return []
+        finally:
+            connection.execute("DEALLOCATE counted")
+    return [str(line["QUERY PLAN"]) for line in found]

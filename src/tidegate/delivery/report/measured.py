@@ -130,7 +130,7 @@ def plans(facts: Facts) -> Section:
     hits, reads = (sum(number(one.figures.get(name, 0)) for one in found) for name in ("shared_hit", "shared_read"))
     figures, absent = parts(
         [
-            facts.figure("Statements slower than 1 s", "slow_queries", "slower_than_1_s", "statements"),
+            facts.figure("Statements slower than the limit", "slow_queries", "slow", "statements"),
             facts.figure("Foreign keys without an index", "index_usage", "foreign_keys_without_index", "keys"),
             facts.figure("Indexes without a reason", "index_usage", "without_reason", "indexes"),
             facts.figure("Indexes never used", "index_usage", "unused", "indexes"),
