@@ -134,6 +134,8 @@ def test_a_stack_without_redis_is_asked_what_it_would_have() -> None:
     found = {one.file: one for one in cache.state(Ground(Settings(redis_url=None)))}
     assert found["redis/config.log"].figures["appendonly"] == "yes"
     assert found["redis/hit_rate.log"].figures["hit_rate"] is None
+    kept = found.pop("redis/data_test.log")
+    assert kept.figures == {"structures": 4, "failed": 0}
     assert all("runs without Redis" in one.text for one in found.values())
 
 
@@ -148,5 +150,7 @@ def test_the_stacks_own_redis_is_asked_by_its_keeper(reachable_folder: Path) -> 
         found = {one.file: one for one in cache.state(Ground(settings))}
     finally:
         server.stop()
-    assert set(found) == {f"redis/{name}.log" for name in ("info", "config", "memory_info", "hit_rate", "bigkeys")}
+    names = ("ping", "data_test", "info", "config", "memory_info", "hit_rate", "bigkeys")
+    assert set(found) == {f"redis/{name}.log" for name in names}
+    assert found["redis/ping.log"].text == "PONG\n"
     assert not any("runs without Redis" in one.text for one in found.values())

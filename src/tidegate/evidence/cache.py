@@ -19,12 +19,15 @@ def state(ground: Ground) -> Iterator[Finding]:
     """Ask the platform's Redis what it keeps, how it is set, in how much memory, and how often it knew the answer.
 
     A stack that runs without one is asked what it would have: a server that is started as its own would be, and is empty.
+    What is written to try each kind of value is written to such a one in any case.
     """
     url = ground.settings.redis_url
-    if url is None:
-        with _folder() as folder, redis.scratch(folder) as server:
+    with _folder() as folder, redis.scratch(folder) as server:
+        if url is None:
             told = "this stack runs without Redis: a server was started as its own would be\n"
             yield from _asked(server.url(KEEPER), told)
+        yield _finding("redis/data_test.log", redis.structures(server))
+    if url is None:
         return
     mine = embedded.server_of(ground.settings)
     # The platform's own user may only do what the platform does; of a Redis of somebody else's, it is all there is.
@@ -42,7 +45,7 @@ def _asked(url: str, told: str) -> Iterator[Finding]:
 
 #: Of what the platform's Redis is asked, by the file that it is written to.
 _READINGS: dict[str, Callable[[Store], Reading]] = {
-    "info": redis.info, "config": redis.config, "memory_info": redis.memory, "hit_rate": redis.hit_rate, "bigkeys": redis.big_keys,
+    "ping": redis.ping, "info": redis.info, "config": redis.config, "memory_info": redis.memory, "hit_rate": redis.hit_rate, "bigkeys": redis.big_keys,
 }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ ALL: tuple[Probe, ...] = (
     _probe("index_usage", "warehouse", schema.index_usage, "pg/index_usage.log"),
     _probe("config_diff", "warehouse", schema.config_diff, "pg/config_diff.log"),
     _probe(
-        "redis", "checkout", cache.state, "redis/info.log", "redis/config.log", "redis/memory_info.log",
+        "redis", "checkout", cache.state, "redis/ping.log", "redis/data_test.log", "redis/info.log", "redis/config.log", "redis/memory_info.log",
         "redis/hit_rate.log", "redis/bigkeys.log",
     ),
     _probe("erd", "warehouse", architecture.erd, "architecture/erd_diagram.md"),

@@ -42,6 +42,33 @@ class Reading:
     figures: dict[str, Any]
 
 
+def ping(store: Store) -> Reading:
+    """Ask whether it answers."""
+    with store.reached() as client:
+        answer = client.ping()
+    return Reading("PING", "PONG\n" if answer else f"{answer!r}\n", {"answered": int(bool(answer))})
+
+
+def structures(server: RedisServer) -> Reading:
+    """Keep a value of each kind in a server of `scratch` and read it back: a string that expires, a hash, a sorted set, a stream."""
+    asked: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
+        (("SET", "test:string", "hello", "EX", "300"), ("GET", "test:string")),
+        (("HSET", "test:hash", "field1", "value1", "field2", "value2"), ("HGETALL", "test:hash")),
+        (("ZADD", "test:sorted", "1", "a", "2", "b", "3", "c"), ("ZRANGE", "test:sorted", "0", "-1")),
+        (("XADD", "test:stream", "*", "key1", "value1"), ("XLEN", "test:stream")),
+    ]
+    expected: list[object] = [b"hello", {b"field1": b"value1", b"field2": b"value2"}, [b"a", b"b", b"c"], 1]
+    lines, right = [], 0
+    with Store(server.url("bench")) as store, store.reached() as client:
+        for (write, read), value in zip(asked, expected, strict=True):
+            answered, kept = client.execute_command(*write), client.execute_command(*read)
+            right += kept == value
+            lines.append(f"{' '.join(write)}: {answered!r}\n{' '.join(read)}: {kept!r}")
+        lines.append(f"TTL test:string: {(lasts := client.ttl('test:string'))}")
+    figures = {"structures": len(asked), "failed": len(asked) - right + (not 0 < lasts <= 300)}
+    return Reading("SET, HSET, ZADD, XADD, each read back", "\n".join([*lines, ""]), figures)
+
+
 def info(store: Store) -> Reading:
     """Read INFO; `figures` has every field, numbers as numbers."""
     text = _raw(store, "INFO", "everything")
