@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -134,7 +135,7 @@ def partitioning_strategy(work: Work) -> str:
     return "\n".join([
         *head(work, "Which tables are cut, by what, and when a part goes"),
         f"{len(sizes)} tables are partitioned by LIST (`_partition`), and each partition is the table of exactly one batch: publishing "
-        f"attaches it, taking it back detaches it, no row is moved. {', '.join(whole)} come whole and have one partition called `all`.",
+        f"attaches it, taking it back detaches it, no row is moved. {_ahead(contracts)}{', '.join(whole)} come whole and have one partition called `all`.",
         "",
         *table(["table", "cut by", "partitions", "rows published", "MiB", "largest, MiB", "kept for", "next to go", "archived"], rows),
         f"Partitions that have outlived their contract and are still published: {overdue}. `tidegate partition archive` takes such a table "
@@ -162,6 +163,12 @@ JOIN pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_inherits AS i ON i.inhparent = c.oid
 WHERE n.nspname IN ('raw', 'core') GROUP BY 1 ORDER BY 1
 """
+
+
+def _ahead(contracts: Sequence[Contract]) -> str:
+    """Say of which datasets partitions stand before their rows; nothing where of none."""
+    named = ", ".join(contract.dataset for contract in contracts if contract.made_ahead)
+    return f"Rows of {named} come one by one, into partitions that `upkeep_partitions` makes ahead. " if named else ""
 
 
 def _pruning(connection: Connection, names: dict[str, Any]) -> list[list[Any]]:
