@@ -73,7 +73,7 @@ def test_partitions_are_made_ahead_where_rows_come_one_by_one_and_the_calendar_p
     assert not shop.contract.made_ahead
     assert by_topic(shop).made_ahead
     whole = shop.agree(partitioned=False)
-    assert not replace(whole, sources=by_topic(shop).sources).made_ahead
+    assert not replace(whole, topic=by_topic(shop).topic).made_ahead
     shop.agree(partitioned=False)
     with pytest.raises(UsageError, match="orders is parted by nothing: only of a year, month or day"):
         make_ahead(shop.settings, whole, NOVEMBER)

@@ -19,7 +19,6 @@ from pathlib import Path
 import psutil
 import pytest
 from kafka import TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.structs import OffsetAndMetadata
 from tests.kafka_servers import CONTROLLERS, KEEPERS, PASSWORD, kill, reaching, serve
 from tests.transport.conftest import certificate
@@ -28,7 +27,7 @@ from tests.whole import eventually
 from tidegate.errors import StackError, TerminalError, UnavailableError, UsageError
 from tidegate.settings import Settings, load_settings
 from tidegate.stack import port
-from tidegate.stack.kafka_server import KafkaServer
+from tidegate.stack.kafka_server import KEEPER, KafkaServer
 from tidegate.stores import kafka as store
 from tidegate.stores import topics
 from tidegate.stores.kafka import Address
@@ -138,15 +137,15 @@ def test_a_mechanism_that_the_broker_does_not_know_is_told_as_such(shared_kafka:
 
 
 def test_what_the_broker_refuses_has_the_type_that_says_whether_to_try_again(
-    kafka: Settings, topic: Callable[..., str]
+    kafka: Settings, shared_kafka: KafkaServer, topic: Callable[..., str]
 ) -> None:
     name = topic()
     large = closing(store.producer(kafka, max_request_size=10**8))
     with large as producer, pytest.raises(TerminalError, match=r"refuses: .*(?i:large)"), store.reached(kafka):
         producer.send(name, b"x" * 3 * 10**6).get(30)
-    unknown = ConfigResource(ConfigResourceType.TOPIC, "never-made")
-    with closing(store.admin(kafka)) as admin, pytest.raises(UsageError, match="no such topic"), store.reached(kafka):
-        admin.describe_configs([unknown])
+    keeper = Address.of(shared_kafka.url(KEEPER))
+    with closing(store.admin(keeper)) as admin, pytest.raises(UsageError, match="no such topic"), store.reached(keeper):
+        admin.delete_topics(["never-made"])
 
 
 def test_live_clients_outlive_a_broker_that_is_killed(

@@ -312,8 +312,7 @@ class Contract:
     def made_ahead(self) -> bool:
         """Whether partitions are made before their rows: those come one by one, and the calendar tells what comes next."""
         calendar = self.partitioning is not None and self.partitioning.grain is not None
-        # From every other type of source come whole partitions.
-        return calendar and self.source.type == "kafka"
+        return calendar and self.topic is not None
 
     @property
     def tenant(self) -> str | None:

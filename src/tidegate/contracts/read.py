@@ -320,11 +320,11 @@ class _Reader:
             raise self.refuse(
                 where, f"eventTime must name a required column of type timestamptz, found {event_time or 'nothing'!r}"
             )
-        classified = next((column for column in columns if column.classification not in (None, "public")), None)
-        if classified is not None:
+        hidden = next((c for c in columns if c.classification not in (None, "public") or "personal" in c.tags), None)
+        if hidden is not None:
             raise self.refuse(
                 where,
-                f"column {classified.name!r} is {classified.classification}, and a topic keeps messages in plain: "
+                f"column {hidden.name!r} is {hidden.classification or 'personal'}, and a topic keeps messages in plain: "
                 "leave it out of the messages, or deliver the dataset as files",
             )
         return Topic(

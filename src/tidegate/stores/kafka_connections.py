@@ -64,7 +64,7 @@ class _Guarded(_Receiving, KafkaSSLTransport):  # type: ignore[misc]
 
 
 class _Manager(KafkaConnectionManager):  # type: ignore[misc]
-    """Knows why the last connection could not be had; `trouble` is None while there is one."""
+    """Knows why the last connection that was tried could not be had; `trouble` is None where it could."""
 
     def __init__(self, net: NetworkSelector, **configs: Any) -> None:
         self.trouble: Exception | None = None
@@ -126,7 +126,7 @@ class Client(KafkaNetClient):  # type: ignore[misc]
 
 
 def trouble(client: Any) -> Exception | None:
-    """Return why a consumer, producer or admin client has no connection; None while it has one, or has not tried."""
-    manager = getattr(client, "_manager", None) or client._sender._client._manager
-    found = manager.trouble
-    return found if isinstance(found, Exception) else None
+    """Return why a consumer or an admin client has no connection to any broker; None while it has one, or has not tried."""
+    manager = client._manager
+    connected = any(connection.connected for connection in manager._conns.values())
+    return None if connected or not isinstance(manager.trouble, Exception) else manager.trouble
