@@ -18,15 +18,18 @@ import psutil
 import psycopg
 import pytest
 import yaml
+from pydantic import SecretStr
+from tests.whole import eventually
 
-from tidegate.errors import StackError, UsageError
+from tidegate.errors import StackError, TidegateError, UsageError
 from tidegate.settings import Settings, load_settings
-from tidegate.stack import container, redis_server
+from tidegate.stack import container, kafka_jars, kafka_server, redis_server
 from tidegate.stack.airflow_environment import airflow_environment, passwords_file
 from tidegate.stack.port import choose
 from tidegate.stack.postgres import PostgresServer
-from tidegate.stores import lease
+from tidegate.stores import kafka, lease, topics
 from tidegate.stores.cache import Cache
+from tidegate.stores.kafka import Address
 from tidegate.stores.redis import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +39,8 @@ OF_OTHERS = {
     "POSTGRES_PASSWORD", "POSTGRES_INITDB_ARGS",  # the postgres image
     "PGHOST", "PGUSER", "PGPASSWORD",  # libpq
     "REDISCLI_AUTH",  # redis-cli
+    "KAFKA_PASSWORD", "KAFKA_KEEPER_PASSWORD", "KAFKA_CONTROLLER_PASSWORD",  # the entry point of kafka
+    "KAFKA_KEEPER_URL",  # tidegate.stack.container
     "AIRFLOW_CONN_SLACK_DEFAULT",  # a connection, by Airflow's own rule
 }  # fmt: skip
 
@@ -61,7 +66,7 @@ def test_the_file_is_valid_by_the_compose_schema(tmp_path: Path) -> None:
 
 def test_it_names_the_services_of_the_platform() -> None:
     airflow = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer"}
-    assert set(SERVICES) == {"postgres", "redis", "sail"} | airflow
+    assert set(SERVICES) == {"postgres", "redis", "kafka", "sail"} | airflow
 
 
 def test_every_variable_is_a_setting_or_known_to_its_reader() -> None:
@@ -121,8 +126,8 @@ def test_secrets_come_from_the_environment_and_have_no_default() -> None:
     assert {
         name: value for name, value in secret.items() if not re.fullmatch(r"\$\{CONTAINER_\w+:\?[^}]+\}", value)
     } == {}
-    for url in re.findall(r"(?:postgresql|redis)\S*://\S+", COMPOSE_TEXT):
-        assert re.match(r"(?:postgresql[+\w]*|redis)://\w+:\$\{CONTAINER_\w+:\?", url), url
+    for url in re.findall(r"(?:postgresql|redis|kafka)\S*://\S+", COMPOSE_TEXT):
+        assert re.match(r"(?:postgresql[+\w]*|redis|kafka)://\w+:\$\{CONTAINER_\w+:\?", url), url
 
 
 def test_the_example_environment_names_every_variable_it_asks_for() -> None:
@@ -176,6 +181,52 @@ def test_redis_is_the_one_that_up_starts(tmp_path: Path) -> None:
     assert len(shared) == 6
     assert {name: said[name].strip("'") for name in shared} == {name: redis_server.SETTINGS[name] for name in shared}
     assert said["maxmemory"] == Settings.model_fields["redis_memory"].default
+
+
+def test_kafka_is_the_one_that_up_starts(kafka_programs: Path, tmp_path: Path) -> None:
+    """Its entry point, run here twice: the same settings, the same rules, nobody without a password."""
+    words = SERVICES["kafka"]["entrypoint"]
+    (tmp_path / "data").mkdir()
+    ours = choose(32000, tmp_path, set())
+    controllers = choose(33000, tmp_path, {ours})
+    script = words[2].replace("$$", "$")
+    for there, here in {
+        "/run/kafka": str(tmp_path), "/var/lib/kafka": str(tmp_path), "/opt/kafka/libs": str(kafka_programs),
+        "CLIENTS://:9092": f"CLIENTS://127.0.0.1:{ours}", "//kafka:9092": f"//127.0.0.1:{ours}", ":9093": f":{controllers}",
+    }.items():  # fmt: skip
+        assert there in script
+        script = script.replace(there, here)
+    passwords = {f"KAFKA_{name}PASSWORD": f"canary-{name.lower()}" for name in ("", "KEEPER_", "CONTROLLER_")}
+    url = f"kafka://tidegate:canary-@127.0.0.1:{ours}"
+    keeper = Address.of(url.replace("tidegate:canary-", "keeper:canary-keeper_"))
+    for round_ in (1, 2):
+        with subprocess.Popen([*words[:2], script], env={**os.environ, **passwords}, stdout=subprocess.PIPE) as server:
+            try:
+                eventually(lambda: answers_to(keeper))
+                kafka_server.grant(keeper)
+                settings = Settings(project=tmp_path, home=tmp_path, kafka_url=SecretStr(url))
+                if round_ == 1:
+                    topics.create(settings, "t")
+                assert [topic.name for topic in topics.listed(settings)] == ["t"]
+                with pytest.raises(StackError):
+                    topics.listed(settings.model_copy(update={"kafka_url": SecretStr(url.replace("canary", "guess"))}))
+                process = psutil.Process(server.pid)
+                assert "canary" not in " ".join([*process.cmdline(), *process.environ().values()])
+            finally:
+                server.terminate()
+    said = dict(line.split("=", 1) for line in (tmp_path / "server.properties").read_text().splitlines())
+    assert {name: said.get(name) for name in kafka_server.SETTINGS} == kafka_server.SETTINGS
+    assert f"-Xmx{Settings.model_fields['kafka_memory'].default.removesuffix('b')} " in words[2]
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{kafka_jars.version()}"
+    assert not (tmp_path / "format.args").exists()
+
+
+def answers_to(keeper: Address) -> bool:
+    try:
+        kafka.admin(keeper, patience=0.5).close()
+    except TidegateError:
+        return False
+    return True
 
 
 def test_the_image_s_commands_bring_up_airflow(

@@ -36,7 +36,7 @@ def test_a_topic_is_made_listed_looked_into_and_measured(kafka: Settings) -> Non
     with closing(store.producer(kafka)) as producer:
         for number in range(3):
             producer.send(name, b"%d \x1b]0;\xff" % number, key=b"k").get(30)
-        producer.send(name, None, key=None).get(30)
+        producer.send(name, None, key=b"gone").get(30)
     (found,) = [one for one in json.loads(typed("topic", "list", "--json").stdout) if one["name"] == name]
     assert found == {"name": name, "partitions": 1, "messages": 4, "retention_seconds": 43200.0}
     (line,) = [line for line in typed("topic", "list").stdout.splitlines() if name in line]
@@ -44,7 +44,7 @@ def test_a_topic_is_made_listed_looked_into_and_measured(kafka: Settings) -> Non
     shown = typed("topic", "tail", name, "-n", "2").stdout.splitlines()
     assert [line.split("  ")[0] for line in shown] == ["0:2", "0:3"]
     assert shown[0].endswith("  k  2 \\x1b]0;\\xff")
-    assert shown[1].endswith("  -  -")
+    assert shown[1].endswith("  gone  -")
     assert json.loads(typed("topic", "lag", name, "--json").stdout) == [
         {"partition": 0, "first": 0, "end": 4, "position": None, "lag": 4}
     ]

@@ -1,11 +1,17 @@
-"""`tidegate quarantine`: see refused rows, take them out for repair, and replay them."""
+"""`tidegate quarantine`: see refused rows and messages, take them out for repair, and replay them."""
 
 from __future__ import annotations
 
 import getpass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from tidegate.settings import Settings
+    from tidegate.stores.postgres import Connection
+    from tidegate.stream.repair import RefusedMessage
 
 _JSON = typer.Option(False, "--json", help="As JSON, for scripts.")
 _DATASET = typer.Option(None, "--dataset", help="Only of this dataset.")
@@ -14,7 +20,7 @@ _BATCH = typer.Option(None, "--batch", help="Only of this batch (its id may be c
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    quarantine = typer.Typer(help="See refused rows, take them out for repair, and replay them.")
+    quarantine = typer.Typer(help="See refused rows and messages, take them out for repair, and replay them.")
     app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
     quarantine.command("list")(list_)
     for command in (show, export, replay):
@@ -22,16 +28,18 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(dataset: str | None = _DATASET, json: bool = _JSON) -> None:
-    """Count refused rows by batch, rule and state."""
+    """Count refused rows by batch, and refused messages by topic, by rule and state."""
     from tidegate.commands._display import print_json, print_table
     from tidegate.ingest import quarantine
     from tidegate.settings import get_settings
     from tidegate.stores.postgres import connect
+    from tidegate.stream import repair
 
     with connect(get_settings()) as connection:
         found = quarantine.counts(connection, dataset)
+        messages = repair.counts(connection, dataset)
     if json:
-        print_json(found)
+        print_json(found + messages)
         return
     columns = ("dataset", "partition", "batch", "column", "rule", "state", "rows")
     print_table(
@@ -41,13 +49,17 @@ def list_(dataset: str | None = _DATASET, json: bool = _JSON) -> None:
             for r in found
         ],
     )
+    print_table(
+        ("dataset", "topic", "column", "rule", "state", "messages"),
+        [tuple(m[c] for c in ("dataset", "topic", "column_name", "rule", "state", "messages")) for m in messages],
+    )
 
 
 def show(
-    subject: str = typer.Argument(help="The number of a refused row, or the id of a batch."),
+    subject: str = typer.Argument(help="The number of a refused row (12) or message (m12), or the id of a batch."),
     json: bool = _JSON,
 ) -> None:
-    """Show one refused row as it was delivered, or list those of a batch."""
+    """Show one refused row or message as it came, or list those of a batch."""
     from tidegate.commands._display import print_facts, print_json, print_table
     from tidegate.errors import UsageError
     from tidegate.gates import ledger
@@ -57,6 +69,9 @@ def show(
 
     settings = get_settings()
     with connect(settings) as connection:
+        if messages := _messages(connection, subject):
+            _show_messages(messages, one=subject.startswith("m"), json=json)
+            return
         # Numbers of rows are counted from 1; an id of 16 digits and letters may be all digits.
         one = quarantine.rows(connection, ids=[int(subject)]) if subject.isdigit() and len(subject) < 16 else []
         rows = one or quarantine.rows(connection, batch_id=ledger.get_batch(connection, subject).batch_id)
@@ -87,20 +102,56 @@ def show(
     )
 
 
+def _messages(connection: Connection, subject: str) -> list[RefusedMessage]:
+    """Return the refused message of that number, or those of that micro-batch."""
+    from tidegate.stream import repair
+
+    number = subject.removeprefix(repair.MARK)
+    if subject.startswith(repair.MARK) and number.isdigit():
+        return repair.messages(connection, ids=[int(number)])
+    return repair.messages(connection, batch_id=subject)
+
+
+def _show_messages(messages: list[RefusedMessage], *, one: bool, json: bool) -> None:
+    from dataclasses import asdict
+
+    from tidegate.commands._display import print_facts, print_json, print_table
+
+    def shown(content: bytes | None) -> str | None:
+        return None if content is None else content.decode(errors="backslashreplace")
+
+    facts = [
+        {**asdict(m), "message_key": shown(m.message_key), "message_value": shown(m.message_value)} for m in messages
+    ]
+    if json:
+        print_json(facts[0] if one else facts)
+    elif one:
+        print_facts({name: value for name, value in facts[0].items() if value is not None})
+    else:
+        print_table(
+            ("message", "place", "column", "value", "expected", "state"),
+            [(f"m{m.refused_message_id}", m.place, m.column_name, m.value, m.expected, m.state) for m in messages],
+        )
+
+
 def export(
-    to: Path = typer.Option(..., "--to", help="The CSV file to write."),
+    to: Path = typer.Option(..., "--to", help="The file to write: CSV for rows, lines of JSON (.jsonl) for messages."),
     dataset: str | None = _DATASET,
     batch: str | None = _BATCH,
 ) -> None:
-    """Write the open rows of one dataset to a CSV file in which they can be repaired."""
+    """Write the open rows, or messages, of one dataset to a file in which they can be repaired."""
     from tidegate.contracts import load
     from tidegate.errors import UsageError
     from tidegate.gates import ledger
     from tidegate.ingest import quarantine, sheet
     from tidegate.settings import get_settings
     from tidegate.stores.postgres import connect
+    from tidegate.stream import repair
 
     settings = get_settings()
+    if repair.is_export(to):
+        _export_messages(settings, to, dataset, batch)
+        return
     with connect(settings) as connection:
         batch_id = ledger.get_batch(connection, batch).batch_id if batch else None
         rows = quarantine.rows(connection, dataset=dataset, batch_id=batch_id, state="open")
@@ -116,17 +167,59 @@ def export(
     typer.echo(f"tidegate quarantine replay {to}")
 
 
+def _export_messages(settings: Settings, to: Path, dataset: str | None, batch: str | None) -> None:
+    from tidegate.errors import UsageError
+    from tidegate.stores.postgres import connect
+    from tidegate.stream import repair
+
+    with connect(settings) as connection:
+        found = repair.messages(connection, dataset=dataset, batch_id=batch, state="open")
+    datasets = sorted({message.dataset for message in found})
+    if len(datasets) > 1:
+        raise UsageError(f"refused messages wait for {', '.join(datasets)}: say which with --dataset or --batch")
+    if not found:
+        raise UsageError("no open message in quarantine matches; `tidegate quarantine list` shows what there is")
+    if to.exists():
+        raise UsageError(f"{to} exists already, perhaps with somebody's repairs: name another file")
+    count = repair.export(found, to)
+    typer.echo(f"{count} refused messages of {datasets[0]} written to {to}: repair `value` in each line, then")
+    typer.echo(f"tidegate quarantine replay {to}")
+
+
+def _replay_messages(settings: Settings, file: Path) -> None:
+    from tidegate.errors import SourceError
+    from tidegate.stream import repair
+
+    done = repair.replay(settings, file)
+    before = f", {done.before} were replayed before" if done.before else ""
+    known = f", {done.known} known already" if done.known else ""
+    typer.echo(f"{done.contract.dataset}: {done.taken} messages accepted{known}, {len(done.refused)} refused{before}")
+    if done.refused:
+        wrong = [
+            f"{file}:{line}: message m{number}{f', column {r.column}' if r.column else ''}: found {r.found!r}, "
+            f"expected {r.expected}"
+            for number, (line, r) in sorted(done.refused.items())
+        ]
+        raise SourceError(
+            "\n".join([*wrong, "these messages stay in quarantine: repair them in the file and replay it again"])
+        )
+
+
 def replay(
-    file: Path = typer.Argument(help="A CSV file that export wrote and somebody repaired."),
+    file: Path = typer.Argument(help="A file that export wrote and somebody repaired."),
     by: str = typer.Option(getpass.getuser(), "--as", help="Who repaired the rows."),
 ) -> None:
-    """Sift repaired rows again and publish those that the contract accepts with the rest of their partition."""
+    """Sift what was repaired again and publish what the contract accepts: rows with the rest of their partition."""
     from tidegate import wave
     from tidegate.errors import HeldError, SourceError
     from tidegate.ingest.replay import land_repaired
     from tidegate.settings import get_settings
+    from tidegate.stream import repair
 
     settings = get_settings()
+    if repair.is_export(file):
+        _replay_messages(settings, file)
+        return
     replayed = land_repaired(settings, file, by=by)
     before = f", {replayed.known} were replayed before" if replayed.known else ""
     typer.echo(f"{replayed.contract.dataset}: {replayed.taken} rows accepted, {len(replayed.refused)} refused{before}")

@@ -13,9 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 from tidegate.errors import StackError, TidegateError, UsageError
 from tidegate.settings import Settings, get_settings
-from tidegate.stack import airflow, manifest
+from tidegate.stack import airflow, kafka_server, manifest
 from tidegate.stack.airflow_environment import airflow_environment, passwords_file
 from tidegate.stack.home import write_private
+from tidegate.stores.kafka import Address
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -26,7 +27,8 @@ def environment(settings: Settings) -> dict[str, str]:
 def prepare(settings: Settings) -> None:
     """Make true what the servers expect: databases with owners, migrations, the first user's password.
 
-    The administrator's connection comes from PGHOST, PGUSER and PGPASSWORD. Calling it again changes nothing.
+    The administrators' connections come from PGHOST, PGUSER and PGPASSWORD, and KAFKA_KEEPER_URL. Calling it again changes
+    nothing.
     Raises StackError when an address or the password is not set.
     """
     from tidegate.migrate import door
@@ -40,6 +42,8 @@ def prepare(settings: Settings) -> None:
     warehouse, database, password = (value.get_secret_value() for value in given if value)
     _make_databases(settings, warehouse, database)
     door.upgrade(warehouse, settings.project)
+    if keeper := os.environ.get("KAFKA_KEEPER_URL"):
+        kafka_server.grant(Address.of(keeper))
     file = passwords_file(settings)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(file, json.dumps({settings.airflow_username: password}) + "\n")

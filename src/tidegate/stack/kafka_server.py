@@ -135,7 +135,8 @@ class KafkaServer:
         making = self.directory / "data.making"
         self._write("format.properties", {**self.configuration(), **self._secret_lines(), "log.dirs": str(making)})
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        words = ["kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", "format.properties"]
+        # One word: an id may begin with a hyphen.
+        words = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", "format.properties"]
         for user, password in ((PLATFORM, self.password), (KEEPER, self.keeper_password)):
             words += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
         # Java reads its words from a file, so that nobody sees passwords in the list of processes.
@@ -172,24 +173,14 @@ class KafkaServer:
             self.make()
         process = self._launch(patience)
         try:
-            self.let_in()
+            grant(kafka.Address.of(self.url(KEEPER)))
         except StackError:
             # The data know other passwords than we do.
             process.stop(patience=patience)
             self._set_passwords(patience)
             process = self._launch(patience)
-            self.let_in()
+            grant(kafka.Address.of(self.url(KEEPER)))
         return process
-
-    def let_in(self) -> None:
-        """Have the platform's user may do what GRANTS lists; calling it again changes nothing.
-
-        Raises:
-            StackError: the broker knows another password.
-        """
-        here = kafka.Address.of(self.url(KEEPER))
-        with kafka.reached(here), kafka.admin(here) as admin:
-            admin.create_acls(_rules())
 
     def answers(self) -> bool:
         """Return whether the broker lets the keeper in."""
@@ -305,6 +296,16 @@ class KafkaServer:
             return process.name() == "java" and process.cwd() == str(self.directory.resolve())
         except (psutil.Error, OSError):
             return False
+
+
+def grant(keeper: kafka.Address) -> None:
+    """Have the platform's user may do what it needs, as its keeper says; calling it again changes nothing.
+
+    Raises:
+        StackError: the broker knows the keeper by another password.
+    """
+    with kafka.reached(keeper), kafka.admin(keeper) as admin:
+        admin.create_acls(_rules())
 
 
 def _rules() -> list[Any]:

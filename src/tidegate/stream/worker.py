@@ -149,9 +149,9 @@ class _Shift:
             while not stop.is_set():
                 if time.monotonic() - self.looked > _LOOK_AROUND:
                     self._look_around()
+                self._require_not_held()
                 if drain and self._reached(goal):
                     return
-                self._require_not_held()
                 if (written := self._haul()) is not None:
                     account.add(written)
                     account.trouble = None

@@ -1,0 +1,108 @@
+"""What the ledger says of a stream is held against its rows and its topic; what does not agree is told, or repaired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.stream.parcels import Depot, parcel
+
+from tidegate.errors import HeldError, TerminalError
+from tidegate.gates import ledger as verdicts
+from tidegate.observe import freshness
+from tidegate.stores import topics
+from tidegate.stores.postgres import connect
+from tidegate.stream import ledger
+from tidegate.stream.judge import judge
+from tidegate.stream.reconcile import reconcile
+from tidegate.stream.worker import group_of
+
+SUITE = """\
+expectations:
+  - name: parcels are light
+    type: expect_column_max_to_be_between
+    kwargs: {column: weight_kg, max_value: 10}
+"""
+
+
+@pytest.fixture
+def stocked(depot: Depot) -> Depot:
+    depot.send(*(parcel(n) for n in range(40)))
+    depot.drain()
+    depot.send(*(parcel(n) for n in range(40, 60)))
+    depot.drain()
+    return depot
+
+
+def test_a_stream_that_nobody_has_touched_agrees(stocked: Depot) -> None:
+    done = reconcile(stocked.settings, stocked.contract)
+    assert (done.micro_batches, done.rows) == (2, 60)
+
+
+def test_the_broker_is_told_anew_how_far_a_stream_is(stocked: Depot) -> None:
+    reconcile(stocked.settings, stocked.contract)
+    truth = {row["topic_partition"]: row["next_offset"] for row in stocked.query("SELECT * FROM ops.stream_offset")}
+    assert topics.committed(stocked.settings, stocked.topic, group_of("parcel")) == truth
+    assert reconcile(stocked.settings, stocked.contract).hints == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("DELETE FROM raw.parcel WHERE parcel_id = 5", "wrote 40 rows, and 39 are there"),
+        ("UPDATE ops.stream_range SET first_offset = first_offset + 1 WHERE first_offset > 0", "was read to"),
+        ("UPDATE ops.stream_offset SET next_offset = next_offset + 1", "stands at"),
+    ],
+)
+def test_what_was_changed_by_hand_is_found(stocked: Depot, change: str, said: str) -> None:
+    stocked.query(change)
+    with pytest.raises(TerminalError, match=f"the stream parcel is not what its ledger says: .*{said}"):
+        reconcile(stocked.settings, stocked.contract)
+
+
+def test_news_are_what_was_added_since_somebody_was_told(stocked: Depot) -> None:
+    first, second = (
+        row["batch_id"] for row in stocked.query("SELECT batch_id FROM ops.stream_batch ORDER BY committed_at")
+    )
+    every = ledger.since(stocked.settings, stocked.contract, None)
+    assert (every.batch_id, every.rows, every.partitions) == (second, 60, ("2024-03",))
+    assert ledger.since(stocked.settings, stocked.contract, first).rows == 20
+    assert ledger.since(stocked.settings, stocked.contract, second).rows == 0
+    assert ledger.newest_batch(stocked.settings, "parcel") == second
+
+
+def test_a_sample_of_the_newest_rows_is_judged_and_what_fails_holds_the_stream(stocked: Depot, tmp_path: Path) -> None:
+    suites = stocked.root / "expectations"
+    suites.mkdir()
+    (suites / "parcel.yaml").write_text(SUITE)
+    batch = ledger.newest_batch(stocked.settings, "parcel")
+    assert batch is not None
+    assert {verdict.verdict for verdict in judge(stocked.settings, stocked.contract, batch)} == {"PASS"}
+    stocked.send(parcel(60, weight_kg=11))
+    stocked.drain()
+    newest = ledger.newest_batch(stocked.settings, "parcel")
+    assert newest is not None
+    with pytest.raises(HeldError, match=r"the stream parcel is held: .*parcels are light"):
+        judge(stocked.settings, stocked.contract, newest)
+    with pytest.raises(HeldError):
+        stocked.drain()
+    with connect(stocked.settings) as connection:
+        assert verdicts.verdicts_of(connection, newest)[0].verdict == "FAIL"
+        ledger.release(connection, "parcel", by="ada", why="it is an anvil")
+    stocked.send(parcel(61))
+    assert stocked.drain().rows == 1
+    assert stocked.query("SELECT 1 FROM pg_class WHERE relnamespace = 'staging'::regnamespace") == []
+
+
+def test_messages_that_wait_for_too_long_are_told_of_once(stocked: Depot) -> None:
+    (fresh,) = freshness.judge_streams(stocked.settings)
+    assert (fresh.verdict.verdict, fresh.verdict.value) == ("PASS", "0 messages wait, the oldest for 0 s")
+    path = stocked.root / "schemas/parcel.odcs.yaml"
+    path.write_text(path.read_text().replace("    value: 15\n    unit: min", "    value: 0\n    unit: min"))
+    stocked.send(parcel(70))
+    (stale,) = freshness.judge_streams(stocked.settings)
+    assert stale.is_stale
+    assert stale.is_news
+    assert stale.verdict.target_source.startswith("schemas/parcel.odcs.yaml:")
+    (again,) = freshness.judge_streams(stocked.settings)
+    assert (again.is_stale, again.is_news) == (True, False)

@@ -1,0 +1,89 @@
+"""What a stream makes of real events, however they were disturbed, is what the batch pipeline makes of the files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from tests.kafka_servers import reaching
+from tests.whole import CHECKOUT
+
+from tidegate.run import demo, events, play
+from tidegate.run.messages import Disturbance
+from tidegate.settings import Settings, load_settings
+from tidegate.stack.kafka_server import KafkaServer
+from tidegate.stores.postgres import connect
+from tidegate.stream.reconcile import reconcile
+from tidegate.stream.worker import Worker, stream_of
+from tidegate.wave import ingest
+
+FIRST, LAST = date(2013, 1, 30), date(2013, 1, 31)
+POOR = Disturbance(seed=5, disorder=0.2, duplicates=0.02, late=0.02, poison=0.01)
+
+
+@pytest.fixture
+def airline(
+    shared_kafka: KafkaServer,
+    settings: Settings,
+    topic: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Settings:
+    """The project's own contracts, a topic that nobody else knows, and January published from its files."""
+    root = tmp_path / "project"
+    for folder in ("schemas", "expectations"):
+        shutil.copytree(CHECKOUT / folder, root / folder)
+    contract = root / "schemas/flight_event.odcs.yaml"
+    contract.write_text(contract.read_text().replace("value: flight_event", f"value: {topic(partitions=3)}"))
+    monkeypatch.setenv("TIDEGATE_PROJECT", str(root))
+    found = reaching(load_settings(), shared_kafka, monkeypatch)
+    demo.deliver(found, ["2013-01"])
+    for dataset in demo.WHOLE:
+        ingest(found, dataset, None, None)
+    ingest(found, "flights", "2013-01", None)
+    return found
+
+
+@pytest.mark.timeout(600)
+def test_the_streams_rows_are_those_of_the_batch_pipeline(airline: Settings) -> None:
+    contract = stream_of(airline, "flight_event")
+    assert contract.topic is not None
+    played = play.play(airline, FIRST, LAST, None, POOR, topic=contract.topic.name)
+    account = Worker(airline, "flight_event").drain()
+    assert (account.rows, account.known, account.refused) == (
+        played.events, played.duplicates, sum(played.poison.values()),
+    )  # fmt: skip
+    right = events.query(FIRST, LAST, "raw.flights", "raw.airports")
+    names = ", ".join(column.name for column in contract.columns)
+    told = f"SELECT {names} FROM raw.flight_event"
+    with connect(airline) as connection:
+        for missing in (f"({right}) EXCEPT ALL {told}", f"{told} EXCEPT ALL ({right})"):
+            assert connection.execute(f"SELECT count(*) AS n FROM ({missing}) AS m").fetchone() == {"n": 0}
+        by_rule = connection.execute(
+            "SELECT rule, count(*) AS n FROM quarantine.refused_message GROUP BY rule ORDER BY rule"
+        ).fetchall()
+        late = connection.execute("SELECT sum(late_count) AS late FROM ops.stream_batch").fetchone()
+    refused = {row["rule"]: row["n"] for row in by_rule}
+    poison = played.poison
+    assert refused == {
+        "structure": poison["not_json"], "encoding": poison["not_utf8"], "type": poison["wrong_type"],
+        "required": poison["missing_required"], "accepted": poison["unknown_value"], "too large": poison["too_large"],
+        "null key": poison["null_key"],
+    }  # fmt: skip
+    assert late is not None
+    assert 0 < late["late"] <= played.late
+    done = reconcile(airline, contract)
+    assert done.rows == played.events
+
+
+def test_a_second_replay_adds_nothing(airline: Settings) -> None:
+    contract = stream_of(airline, "flight_event")
+    assert contract.topic is not None
+    day = date(2013, 1, 5)
+    for _ in range(2):
+        played = play.play(airline, day, day, None, Disturbance(), topic=contract.topic.name)
+        account = Worker(airline, "flight_event").drain()
+    assert (account.rows, account.known) == (0, played.events)
