@@ -51,11 +51,12 @@ class MessagesWait(BaseEventTrigger):  # type: ignore[misc]
 
     def _waiting(self) -> dict[int, int]:
         """Return where the topic's partitions end, if anything in them waits for a run; nothing otherwise."""
-        from tidegate.settings import get_settings
+        from tidegate.settings import load_settings
         from tidegate.stream.state import state_of
         from tidegate.stream.worker import stream_of
 
-        settings = get_settings()
+        # Read each time: `tidegate up --with kafka` may come long after the triggerer was started.
+        settings = load_settings()
         if settings.kafka_url is None:
             return {}
         state = state_of(settings, stream_of(settings, self.dataset), ages=False)

@@ -12,12 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 from kafka import TopicPartition
-from tests.kafka_servers import kafka as kafka
-from tests.kafka_servers import kafka_programs as kafka_programs
 from tests.kafka_servers import kill, reaching
-from tests.kafka_servers import own_kafka as own_kafka
-from tests.kafka_servers import shared_kafka as shared_kafka
-from tests.kafka_servers import topic as topic
 from tests.run.flights import CONTRACT, load_days
 from typer.testing import CliRunner
 
