@@ -70,11 +70,15 @@ def ensure_roles(
 
 
 def ensure_database(connection: psycopg.Connection, database: str, owner: str, template: str | None = None) -> None:
-    """Make `database` exist, owned by `owner` and closed to everybody else."""
+    """Make `database` exist, owned by `owner` and closed to everybody else.
+
+    A template of one's own is copied file by file: to write each of its blocks into the WAL, too, takes four times the CPU.
+    """
     if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone():
+        source = sql.SQL("{} STRATEGY FILE_COPY").format(sql.Identifier(template)) if template else sql.SQL("template1")
         connection.execute(
             sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
-                sql.Identifier(database), sql.Identifier(owner), sql.Identifier(template or "template1")
+                sql.Identifier(database), sql.Identifier(owner), source
             )
         )
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
