@@ -901,10 +901,10 @@ CREATE TABLE ops.stream_gap (
     first_offset bigint NOT NULL,
     next_offset bigint NOT NULL,
     found_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT stream_gap_kind_check CHECK ((kind = ANY (ARRAY['removed unread'::text, 'topic made again'::text])))
+    CONSTRAINT stream_gap_kind_check CHECK ((kind = ANY (ARRAY['removed unread'::text, 'topic made again'::text, 'taken back'::text])))
 );
 
-COMMENT ON TABLE ops.stream_gap IS 'Offsets that were never read because the broker does not have them any more.';
+COMMENT ON TABLE ops.stream_gap IS 'Where a topic could not be read on from the offset that was due, for the broker does not have it.';
 
 COMMENT ON COLUMN ops.stream_gap.gap_id IS 'Number.';
 
@@ -916,7 +916,7 @@ COMMENT ON COLUMN ops.stream_gap.topic_incarnation IS 'Kafka''s id of the topic 
 
 COMMENT ON COLUMN ops.stream_gap.topic_partition IS 'Partition of the topic.';
 
-COMMENT ON COLUMN ops.stream_gap.kind IS 'Removed by retention before they were read, or gone with a topic that was deleted.';
+COMMENT ON COLUMN ops.stream_gap.kind IS 'Removed before they were read, gone with a topic that was deleted, or taken back: lost by the broker after they were read.';
 
 COMMENT ON COLUMN ops.stream_gap.first_offset IS 'Offset that was due.';
 

@@ -96,18 +96,18 @@ CREATE TABLE ops.stream_gap (
     topic text NOT NULL,
     topic_incarnation text NOT NULL,
     topic_partition bigint NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('removed unread', 'topic made again')),
+    kind text NOT NULL CHECK (kind IN ('removed unread', 'topic made again', 'taken back')),
     first_offset bigint NOT NULL,
     next_offset bigint NOT NULL,
     found_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE ops.stream_gap IS 'Offsets that were never read because the broker does not have them any more.';
+COMMENT ON TABLE ops.stream_gap IS 'Where a topic could not be read on from the offset that was due, for the broker does not have it.';
 COMMENT ON COLUMN ops.stream_gap.gap_id IS 'Number.';
 COMMENT ON COLUMN ops.stream_gap.dataset IS 'Dataset.';
 COMMENT ON COLUMN ops.stream_gap.topic IS 'Topic.';
 COMMENT ON COLUMN ops.stream_gap.topic_incarnation IS 'Kafka''s id of the topic that is read on.';
 COMMENT ON COLUMN ops.stream_gap.topic_partition IS 'Partition of the topic.';
-COMMENT ON COLUMN ops.stream_gap.kind IS 'Removed by retention before they were read, or gone with a topic that was deleted.';
+COMMENT ON COLUMN ops.stream_gap.kind IS 'Removed before they were read, gone with a topic that was deleted, or taken back: lost by the broker after they were read.';
 COMMENT ON COLUMN ops.stream_gap.first_offset IS 'Offset that was due.';
 COMMENT ON COLUMN ops.stream_gap.next_offset IS 'Offset that is read on from.';
 COMMENT ON COLUMN ops.stream_gap.found_at IS 'When it was noticed.';

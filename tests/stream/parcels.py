@@ -17,7 +17,7 @@ from tests.kafka_servers import reaching
 
 from tidegate.contracts import Contract, load
 from tidegate.settings import Settings, load_settings
-from tidegate.stack.kafka_server import KafkaServer
+from tidegate.stack.kafka_server import KEEPER, KafkaServer
 from tidegate.stores import kafka as store
 from tidegate.stream.worker import Account, Worker
 
@@ -143,6 +143,14 @@ class Depot:
             producer.flush()
             for future in futures:
                 future.get()
+
+    def move(self, server: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let the topic be another broker's from now on, where it is empty."""
+        self.server, self.settings = server, reaching(self.settings, server, monkeypatch)
+        here = store.Address.of(server.url(KEEPER))
+        with store.reached(here), closing(store.admin(here)) as admin:
+            wanted = {"num_partitions": 2, "replication_factor": 1}
+            admin.create_topics({self.topic: wanted}, wait_for_metadata=True)
 
     def drain(self) -> Account:
         """Take in what the topic holds, as one worker does."""

@@ -14,13 +14,16 @@ from collections.abc import Callable
 import psycopg
 import pytest
 from tests.journeys import dying
-from tests.kafka_servers import kill, reaching
+from tests.kafka_servers import kill
 from tests.stream.parcels import Depot, parcel
 
 from tidegate.errors import TransientError
 from tidegate.stack.kafka_server import KEEPER, KafkaServer
 from tidegate.stores import kafka as store
+from tidegate.stores.postgres import connect
+from tidegate.stream import crew
 from tidegate.stream import write as writing
+from tidegate.stream.reconcile import reconcile
 from tidegate.stream.worker import Worker
 
 POISON = [b"?", b'{"parcel_id": 1}']
@@ -67,10 +70,7 @@ def test_a_worker_killed_before_any_effect_loses_and_doubles_nothing(depot: Depo
 
 
 def test_a_killed_broker_is_waited_for(depot: Depot, own_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    depot.settings = reaching(depot.settings, own_kafka, monkeypatch)
-    here = store.Address.of(own_kafka.url(KEEPER))
-    with store.reached(here), contextlib.closing(store.admin(here)) as admin:
-        admin.create_topics({depot.topic: {"num_partitions": 2, "replication_factor": 1}}, wait_for_metadata=True)
+    depot.move(own_kafka, monkeypatch)
     worker = Worker(depot.settings, "parcel")
     thread = threading.Thread(target=worker.run)
     thread.start()
@@ -86,6 +86,11 @@ def test_a_killed_broker_is_waited_for(depot: Depot, own_kafka: KafkaServer, mon
         worker.stop.set()
         thread.join()
     sound(depot, list(range(100)), 0)
+
+
+def at_work(depot: Depot) -> int:
+    with connect(depot.settings) as connection:
+        return crew.count(connection, "parcel")
 
 
 def until(true: Callable[[], bool], seconds: float = 90) -> None:
@@ -135,6 +140,22 @@ def removed(depot: Depot, before: dict[object, int]) -> None:
         admin.delete_records(before)
 
 
+def test_what_a_broker_has_lost_after_it_was_taken_in_stays_and_reading_goes_on(depot: Depot) -> None:
+    depot.send(*(parcel(n) for n in range(10)), partition=0)
+    depot.drain()
+    # As if three more had been taken in, of which the broker knows nothing after a power cut.
+    depot.query("UPDATE ops.stream_offset SET next_offset = 13 WHERE topic_partition = 0")
+    depot.query("UPDATE ops.stream_range SET next_offset = 13 WHERE topic_partition = 0")
+    depot.send(*(parcel(n) for n in range(10, 12)), partition=0)
+    assert depot.drain().gaps == 1
+    depot.send(*(parcel(n) for n in range(12, 20)), partition=0)
+    assert depot.drain().rows == 8
+    (gap,) = depot.query("SELECT kind, first_offset, next_offset FROM ops.stream_gap")
+    assert gap == {"kind": "taken back", "first_offset": 13, "next_offset": 12}
+    assert depot.numbers() == [*range(10), *range(12, 20)]
+    reconcile(depot.settings, depot.contract)
+
+
 def test_a_topic_that_was_made_again_is_read_from_its_beginning(depot: Depot) -> None:
     depot.send(*(parcel(n) for n in range(20)))
     depot.drain()
@@ -150,22 +171,38 @@ def test_a_topic_that_was_made_again_is_read_from_its_beginning(depot: Depot) ->
     assert {gap["kind"] for gap in depot.query("SELECT kind FROM ops.stream_gap")} == {"topic made again"}
 
 
+@pytest.mark.parametrize("kills", [12, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 @pytest.mark.timeout(600)
-def test_workers_killed_at_random_while_others_come_and_go_take_everything_once(depot: Depot) -> None:
-    """A dozen kills of processes that share a topic; the soak has hundreds."""
-    rolls = random.Random(7)
+def test_whatever_is_killed_at_random_everything_is_taken_once(
+    depot: Depot, own_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    """Two processes share a topic; now one of them dies, now the broker, now every connection to the warehouse."""
+    depot.move(own_kafka, monkeypatch)
+    rolls, sent = random.Random(kills), 0
     program = [sys.executable, "-c", "from tidegate.cli import main; main()", "stream", "run", "parcel"]
-    sent, workers = 0, [subprocess.Popen(program) for _ in range(2)]
+    workers = [subprocess.Popen(program) for _ in range(2)]
     try:
-        for _ in range(12):
+        for _ in range(kills):
             depot.send(*(parcel(n) for n in range(sent, sent + 200)))
             sent += 200
             time.sleep(rolls.uniform(0.2, 2.0))
-            victim = rolls.randrange(2)
-            workers[victim].kill()
-            workers[victim].wait()
-            workers[victim] = subprocess.Popen(program)
+            match rolls.choice(["worker"] * 8 + ["warehouse", "broker"]):
+                case "worker":
+                    victim = rolls.randrange(2)
+                    workers[victim].kill()
+                    workers[victim].wait()
+                    workers[victim] = subprocess.Popen(program)
+                case "warehouse":
+                    depot.query(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    )
+                case "broker":
+                    kill(own_kafka)
+                    own_kafka.start()
         until(lambda: len(depot.numbers()) == sent, 180)
+        # One that is still being started knows no better than to die of it.
+        until(lambda: at_work(depot) == 2)
         for worker in workers:
             worker.terminate()
         assert [worker.wait(60) for worker in workers] == [0, 0]
@@ -174,6 +211,7 @@ def test_workers_killed_at_random_while_others_come_and_go_take_everything_once(
             worker.kill()
             worker.wait()
     sound(depot, list(range(sent)), 0)
+    reconcile(depot.settings, depot.contract)
 
 
 def test_two_workers_share_a_topic_and_one_that_ends_is_stood_in_for(depot: Depot) -> None:

@@ -17,6 +17,8 @@ from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect, table
 from tidegate.stream.feed import Span
 
+#: Removed before it was read; gone with a topic that was deleted; or the broker lost what had been taken in.
+Gap = Literal["removed unread", "topic made again", "taken back"]
 #: Messages over which the share of refused ones is taken.
 WINDOW = 1_000
 #: A micro-batch of a window has a message at least on the average, or none: more of them need not be looked at.
@@ -123,19 +125,14 @@ def newest_event(connection: Connection, dataset: str) -> datetime | None:
 
 
 def record_gap(
-    connection: Connection,
-    contract: Contract,
-    incarnation: str,
-    partition: int,
-    kind: Literal["removed unread", "topic made again"],
-    lost: Span,
+    connection: Connection, contract: Contract, incarnation: str, partition: int, kind: Gap, *, due: int, start: int
 ) -> None:
-    """Record offsets that were due and are not to be had."""
+    """Record that offset `due` was not to be had, and that reading goes on from `start`."""
     assert contract.topic is not None
     connection.execute(
         "INSERT INTO ops.stream_gap (dataset, topic, topic_incarnation, topic_partition, kind, first_offset, next_offset) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s)",
-        [contract.dataset, contract.topic.name, incarnation, partition, kind, lost.first, lost.next],
+        [contract.dataset, contract.topic.name, incarnation, partition, kind, due, start],
     )
 
 

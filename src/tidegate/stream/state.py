@@ -65,7 +65,7 @@ def state_of(settings: Settings, contract: Contract, *, ages: bool = True) -> St
         known = ledger.positions(connection, contract.dataset)
         # Of another incarnation nothing was taken; what the broker has removed will be told as a gap.
         at = {
-            number: known[number].next_offset
+            number: min(known[number].next_offset, span.next)
             if number in known and known[number].incarnation == incarnation
             else span.first
             for number, span in bounds.items()

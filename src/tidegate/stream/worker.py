@@ -24,7 +24,7 @@ from tidegate.stores.postgres import Connection, connect, impatient
 from tidegate.stream import dead_letters, ledger
 from tidegate.stream.crew import Crew
 from tidegate.stream.feed import Feed, OutOfRangeError, Span
-from tidegate.stream.ledger import Position
+from tidegate.stream.ledger import Gap, Position
 from tidegate.stream.sieve import Sieve
 from tidegate.stream.write import Written, held, prepare, write
 
@@ -214,17 +214,18 @@ class _Shift:
             return there.first
         if known.incarnation == incarnation and there.first <= known.next_offset <= there.next:
             return known.next_offset
-        same = known.incarnation == incarnation and known.next_offset < there.first
-        ledger.begin(self.connection, contract, incarnation, number, known, there.first)
-        lost = Span(known.next_offset, there.first) if same else Span(0, there.first)
-        kind = "removed unread" if same else "topic made again"
-        ledger.record_gap(self.connection, contract, incarnation, number, kind, lost)  # type: ignore[arg-type]
+        kind, start = _gone(known, incarnation, there)
+        ledger.begin(self.connection, contract, incarnation, number, known, start)
+        ledger.record_gap(self.connection, contract, incarnation, number, kind, due=known.next_offset, start=start)
         log.error(
-            "messages are gone unread" if same else "the topic was deleted and made again",
-            dataset=contract.dataset, partition=number, was_due=known.next_offset, read_from=there.first,
-        )  # fmt: skip
+            f"the topic has a gap: {kind}",
+            dataset=contract.dataset,
+            partition=number,
+            was_due=known.next_offset,
+            read_from=start,
+        )
         self.worker.account.gaps += 1
-        return there.first
+        return start
 
     def _reached(self, goal: dict[int, int]) -> bool:
         """Return whether every partition, whoever reads it, was taken in as far as `goal`."""
@@ -277,6 +278,16 @@ class _Shift:
             rows=written.rows, known=written.known, refused=written.refused,
         )  # fmt: skip
         return written
+
+
+def _gone(known: Position, incarnation: str, there: Span) -> tuple[Gap, int]:
+    """Return why the broker does not have what is due, and the offset to read on from."""
+    if known.incarnation != incarnation:
+        return "topic made again", there.first
+    if known.next_offset < there.first:
+        return "removed unread", there.first
+    # A power cut, or a replica that was behind, took messages from the broker that were taken in: those we have.
+    return "taken back", there.next
 
 
 def stream_of(settings: Settings, dataset: str) -> Contract:
