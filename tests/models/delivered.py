@@ -30,7 +30,7 @@ from tidegate.settings import Settings, load_settings
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.postgres_databases import ensure_database, ensure_role
 from tidegate.stack.roles import ROLES
-from tidegate.stores.postgres import connect
+from tidegate.stores.postgres import connect, exists
 from tidegate.strategy import read as strategy_of
 from tidegate.wave import ingest
 
@@ -153,8 +153,10 @@ def begun(server: PostgresServer, folder: Path) -> Iterator[Delivered]:
 def _publish_marts(settings: Settings) -> None:
     with connect(settings) as connection:
         for contract in load_all(settings):
-            for statement in access.statements(contract):
-                connection.execute(statement)
+            # Of a stream that nobody has begun there is no table.
+            if exists(connection, contract.schema, contract.table):
+                for statement in access.statements(contract):
+                    connection.execute(statement)
         connection.execute("INSERT INTO ops.marts_build (build_id, state, inputs) VALUES ('first', 'published', '{}')")
         window.open_on(connection, 1, None, "marts_next")
         connection.execute("ALTER SCHEMA marts_next RENAME TO marts_current")

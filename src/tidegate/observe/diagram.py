@@ -11,31 +11,35 @@ from collections.abc import Iterable, Sequence
 
 from tidegate.observe.catalog import Column, Table
 
+LEDGER = "The ledger: batches and what became of them"
 #: The parts, with the schemas of each, in the order in which data flow.
 PARTS = {
     "Datasets as delivered": ("raw",),
     "What transforms derive": ("core",),
     "Marts": ("marts",),
-    "The ledger: batches and what became of them": ("ops", "quarantine"),
+    LEDGER: ("ops", "quarantine"),
 }
+STREAMS = "The ledger: streams"
 #: The rest of the ledger tells of no batch: who may do what, what was done, how the warehouse is kept.
 HOUSEKEEPING = "The ledger: people, changes and upkeep"
 
 
 def parts(tables: Sequence[Table]) -> dict[str, list[Table]]:
     """Return the tables by the picture that they belong into."""
-    about_batches = {str(t) for t in tables if t.schema in ("ops", "quarantine") and _concerns_batches(t)}
+    about = {str(t): _about(t) for t in tables if t.schema in ("ops", "quarantine")}
     found = {
-        title: [t for t in tables if t.schema in schemas and (schemas[0] != "ops" or str(t) in about_batches)]
+        title: [t for t in tables if t.schema in schemas and about.get(str(t), title) == title]
         for title, schemas in PARTS.items()
     }
-    return found | {HOUSEKEEPING: [t for t in tables if t.schema == "ops" and str(t) not in about_batches]}
+    return found | {part: [t for t in tables if about.get(str(t)) == part] for part in (STREAMS, HOUSEKEEPING)}
 
 
-def _concerns_batches(table: Table) -> bool:
-    """Return whether a table tells of batches, builds or verdicts, by what it points at."""
-    core = {"ops.batch", "ops.marts_build", "ops.evidence"}
-    return str(table) in core or any(reference.target in core for reference in table.references)
+def _about(table: Table) -> str:
+    """Return the part of the ledger that a table belongs into, by its name and by what it points at."""
+    targets = {str(table), *(reference.target for reference in table.references)}
+    if table.name.startswith("stream_") or "ops.stream_batch" in targets:
+        return STREAMS
+    return LEDGER if targets & {"ops.batch", "ops.marts_build", "ops.evidence"} else HOUSEKEEPING
 
 
 def mermaid(tables: Sequence[Table]) -> str:
