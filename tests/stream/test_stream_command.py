@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from tests.contracts.command import run
 from tests.stream.parcels import Depot, parcel
+from tests.whole import CHECKOUT
 
 
 def test_a_topic_is_taken_in_until_it_is_idle(depot: Depot) -> None:
@@ -93,6 +94,21 @@ def test_a_worker_ends_well_on_sigterm_and_answers_for_its_health_until_then(dep
     finally:
         worker.kill()
         worker.communicate()
+
+
+def test_an_application_hears_of_new_rows(depot: Depot) -> None:
+    example = CHECKOUT / "docs/examples/listen.py"
+    listener = subprocess.Popen([sys.executable, example, "20"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == "listening\n"
+        depot.send(parcel(1), parcel(2))
+        depot.drain()
+        (batch,) = depot.query("SELECT batch_id FROM ops.stream_batch")
+        assert listener.stdout.readline() == f"parcel: 2 rows by micro-batch {batch['batch_id']}\n"
+    finally:
+        listener.kill()
+        listener.communicate()
 
 
 def illness(address: str) -> dict[str, dict[str, str]] | None:

@@ -346,7 +346,7 @@ class _Reader:
     def count(self, value: Any, name: str, where: list[str | int]) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise self.refuse(where, f"{name} must be a whole number, not below 0; found {value!r}")
-        return value
+        return int(value)
 
     def owner(self) -> str:
         team = self.document.get("team")
