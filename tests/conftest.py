@@ -55,6 +55,7 @@ STACK = "whole.py"
 #: A team has a stack of its own; the year wants one in which nothing has happened yet. Then what takes longest, so that no worker is left alone with it.
 FIRST = (
     "journeys/test_team.py", "journeys/test_year.py", "journeys/test_killed_anywhere.py", "delivery/test_sabotage.py", "evidence/test_probes.py", "models", "availability",
+    "stream/test_killed_stream.py", "stack/test_kafka.py",
     "backup", "transforms", "stack/test_postgres_recovery.py", "access/test_canary.py", "rehearsal/test_rehearsal.py",
     "publish/test_partitions.py", "publish/test_batches.py", "publish/test_marts_of_flights.py", "migrate/test_locks.py",
     "stack/test_roles.py",
