@@ -7,12 +7,15 @@ reads is no effect: to die before it leaves the world as it is for the next that
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ def run(work: Callable[[], Any], die_before: int | None = None) -> tuple[int, in
         os.close(counted)
         status = FAILED
         try:
-            effects = _count(die_before, counter)
+            effects = _count(die_before)
             work()
             status = SURVIVED
             os.write(counter, b"%d" % effects[0])
@@ -49,7 +52,34 @@ def run(work: Callable[[], Any], die_before: int | None = None) -> tuple[int, in
     return ended, int(seen or b"0")
 
 
-def _count(die_before: int | None, counter: int) -> list[int]:
+def run_apart(work: partial[Any], die_before: int | None = None) -> tuple[int, int]:
+    """Do the same in a child of a process that has no threads: `work` is a function of a module, with what it is given.
+
+    A child that is forked beside threads may wait for ever for a lock that one of them held: OpenSSL's, where a password is
+    stretched.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([work.func.__module__, "kafka", "duckdb", "pyarrow", "pgpq", "numpy"])
+    receiving, sending = context.Pipe(duplex=False)
+    child = context.Process(target=_apart, args=(work, die_before, sending))
+    child.start()
+    sending.close()
+    child.join()
+    assert child.exitcode is not None
+    try:
+        seen = receiving.recv()
+    except EOFError:
+        seen = 0
+    return abs(child.exitcode), seen
+
+
+def _apart(work: partial[Any], die_before: int | None, sending: Connection) -> None:
+    effects = _count(die_before)
+    work()
+    sending.send(effects[0])
+
+
+def _count(die_before: int | None) -> list[int]:
     """Wrap every effect so that it is counted, and death comes before the chosen one."""
     effects = [0]
 

@@ -110,6 +110,11 @@ def parcel(number: int, **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in {**told, **changes}.items() if value is not ...}
 
 
+def taken_in(settings: Settings) -> Account:
+    """Take in what the topic of the parcels holds, as one worker does."""
+    return Worker(settings, "parcel").drain()
+
+
 @dataclass
 class Depot:
     """A project with one contract, whose topic a real broker has."""
@@ -153,8 +158,8 @@ class Depot:
             admin.create_topics({self.topic: wanted}, wait_for_metadata=True)
 
     def drain(self) -> Account:
-        """Take in what the topic holds, as one worker does."""
-        return Worker(self.settings, "parcel").drain()
+        """Take in what the topic holds."""
+        return taken_in(self.settings)
 
     def query(self, statement: str, parameters: Sequence[Any] | None = None) -> list[dict[str, Any]]:
         assert self.settings.warehouse_url is not None

@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psycopg
 import pytest
 from tests.journeys import dying
 from tests.kafka_servers import kill
-from tests.stream.parcels import Depot, parcel
+from tests.stream.parcels import Depot, parcel, taken_in
 
 from tidegate.errors import TransientError
 from tidegate.stack.kafka_server import KEEPER, KafkaServer
@@ -46,6 +47,7 @@ def sound(depot: Depot, numbers: list[int], refused: int) -> None:
 def test_a_worker_killed_before_any_effect_loses_and_doubles_nothing(depot: Depot) -> None:
     depot.agree(share=1)
     expected: list[int] = []
+    drain = partial(taken_in, depot.settings)
 
     def more() -> None:
         first = len(expected)
@@ -53,16 +55,16 @@ def test_a_worker_killed_before_any_effect_loses_and_doubles_nothing(depot: Depo
         expected.extend((first, first + 1))
 
     more()
-    ended, effects = dying.run(lambda: Worker(depot.settings, "parcel").drain())
+    ended, effects = dying.run_apart(drain)
     assert ended == dying.SURVIVED
     # The first run makes the table: those after it do what is done every time.
     more()
-    ended, effects = dying.run(lambda: Worker(depot.settings, "parcel").drain())
+    ended, effects = dying.run_apart(drain)
     assert ended == dying.SURVIVED
     assert effects > 10
     for number in range(1, effects + 1):
         more()
-        ended, _ = dying.run(lambda: Worker(depot.settings, "parcel").drain(), die_before=number)
+        ended, _ = dying.run_apart(drain, die_before=number)
         assert ended == signal.SIGKILL or number > effects - 3, f"effect {number} of {effects}"
     depot.drain()
     sound(depot, expected, 2 * (effects + 2))
