@@ -150,11 +150,11 @@ class _Shift:
                 if time.monotonic() - self.looked > _LOOK_AROUND:
                     self._look_around()
                 self._require_not_held()
+                account.trouble = None
                 if drain and self._reached(goal):
                     return
                 if (written := self._haul()) is not None:
                     account.add(written)
-                    account.trouble = None
                     self.worker.told(account)
         finally:
             self.sieve.close()
