@@ -283,10 +283,12 @@ def test_a_broken_team_is_a_dag_that_says_so_and_stops_no_other(elsewhere: dict[
     assert "broken" in found["dags"]["team_boats"]["tags"]
 
 
-def test_partitions_are_made_ahead_of_rows_that_come_one_by_one(elsewhere: Path, tmp_path: Path) -> None:
-    (elsewhere / "schemas/planes.odcs.yaml").write_text((CHECKOUT / "schemas/planes.odcs.yaml").read_text())
-    (elsewhere / "schemas/orders.odcs.yaml").write_text(topic_contract())
-    found = read("upkeep_partitions.py", elsewhere, tmp_path / "home")["dags"]["upkeep_partitions"]
+def test_partitions_are_made_ahead_of_rows_that_come_one_by_one(tmp_path: Path) -> None:
+    schemas = tmp_path / "project/schemas"
+    schemas.mkdir(parents=True)
+    (schemas / "planes.odcs.yaml").write_text((CHECKOUT / "schemas/planes.odcs.yaml").read_text())
+    (schemas / "orders.odcs.yaml").write_text(topic_contract())
+    found = read("upkeep_partitions.py", schemas.parent, tmp_path / "home")["dags"]["upkeep_partitions"]
     assert found["dependents"] == {"ahead_orders": [], "archive_orders": []}
 
 
