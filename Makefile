@@ -35,7 +35,7 @@ test: ## set up and run every test, against real servers, with coverage
 	@bin/bootstrap test
 	@$(bin)/python -m pytest -n 2 -m "not whole and not soak" \
 		--cov="$(CURDIR)/src" --cov="$(CURDIR)/transforms" --cov-branch --cov-config="$(CURDIR)/pyproject.toml" --cov-report=term
-	@$(bin)/python -m pytest -n 2 -m "whole and not soak" --exitfirst
+	@$(bin)/python -m pytest -m "whole and not soak" --exitfirst
 
 soak: ## run the long tests that `test` leaves out: a delivery of the whole database team, two hundred kills of a stream
 	@bin/bootstrap test

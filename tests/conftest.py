@@ -43,16 +43,7 @@ FAST_AND_LOSSY = {
 
 #: Folders whose tests share what costs much: models built over two months, a Spark server, a warehouse with a replica.
 SHARED = ("models", "transforms", "availability", "backup")
-#: Files whose tests share the whole stack, and the file that starts it: one worker takes them all, beside it another a team's.
-STACKED = (
-    "journeys/test_year.py",
-    "journeys/test_streamed.py",
-    "access/test_canary.py",
-    "observe/test_logs.py",
-    "stack/test_whole_stack.py",
-)
-STACK = "whole.py"
-#: A team has a stack of its own; the year wants one in which nothing has happened yet. Then what takes longest, so that no worker is left alone with it.
+#: A team has a stack of its own, and the machine for itself; the year wants one in which nothing has happened yet. Then what takes longest, so that no worker is left alone with it.
 FIRST = (
     "journeys/test_team.py", "journeys/test_year.py", "journeys/test_killed_anywhere.py", "delivery/test_sabotage.py", "evidence/test_probes.py", "models", "availability",
     "stream/test_killed_stream.py", "stack/test_kafka.py",
@@ -63,14 +54,10 @@ FIRST = (
 
 
 def _unit(nodeid: str) -> str:
-    """What one worker takes whole: a file, a folder that shares much, or all that share the whole stack."""
-    file = _file(nodeid)
+    """What one worker takes whole: a file, or a folder that shares much."""
+    file = nodeid.partition("::")[0].removeprefix("tests/")
     folder = file.partition("/")[0]
-    return folder if folder in SHARED else STACK if file in STACKED else file
-
-
-def _file(nodeid: str) -> str:
-    return nodeid.partition("::")[0].removeprefix("tests/")
+    return folder if folder in SHARED else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -93,8 +80,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {unit: number for number, unit in enumerate(FIRST)}
 
     def place(item: pytest.Item) -> tuple[bool, int]:
-        first = (rank[name] for name in (_unit(item.nodeid), _file(item.nodeid)) if name in rank)
-        return item.get_closest_marker("whole") is not None, next(first, len(FIRST))
+        return item.get_closest_marker("whole") is not None, rank.get(_unit(item.nodeid), len(FIRST))
 
     items.sort(key=place)
 
