@@ -13,8 +13,11 @@ import pty
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.shop import HEADER, orders, orders_contract
 from tests.whole import PROGRAM, Whole, eventually
@@ -158,6 +161,21 @@ def test_a_second_run_changes_nothing(whole: Whole, first: subprocess.CompletedP
     assert (whole.checksums(), whole.dag_runs()) == before
 
 
+@contextmanager
+def standing_still(whole: Whole) -> Iterator[None]:
+    """Let the scheduler stand while the block runs: what it would do in two seconds is not over before one has looked."""
+    keeper = whole.status().services["airflow-scheduler"].pid
+    assert keeper
+    stopped = psutil.Process(keeper).children(recursive=True)
+    for process in stopped:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in stopped:
+            process.resume()
+
+
 @pytest.fixture(scope="module")
 def interrupted(whole: Whole, first: subprocess.CompletedProcess[str]) -> tuple[int, str]:
     """A run on a terminal, with a dataset that nobody has seen before, until Ctrl-C: its status and its screen."""
@@ -168,7 +186,10 @@ def interrupted(whole: Whole, first: subprocess.CompletedProcess[str]) -> tuple[
     screen, terminal = pty.openpty()
     environment = {**whole.environment, "TERM": "xterm-256color", "COLUMNS": "100"}
     shown = b""
-    with subprocess.Popen([PROGRAM, "run", "--no-demo"], stdout=terminal, stderr=terminal, env=environment) as running:
+    with (
+        standing_still(whole),
+        subprocess.Popen([PROGRAM, "run", "--no-demo"], stdout=terminal, stderr=terminal, env=environment) as running,
+    ):
         os.close(terminal)
         try:
             while chunk := os.read(screen, 65536):
