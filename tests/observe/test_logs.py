@@ -32,7 +32,7 @@ SERVER = """
         value: orders
 """
 #: Files that are there to hold secrets.
-HOLDERS = {"env", "secrets.json", "airflow/passwords.json", "airflow/airflow.cfg"}
+HOLDERS = {"kafka/server.properties", "env", "secrets.json", "airflow/passwords.json", "airflow/airflow.cfg"}
 
 
 class Terminal(io.StringIO):
