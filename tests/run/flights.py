@@ -22,7 +22,7 @@ FLIGHTS, AIRPORTS, CONTRACT = (
 
 @cache
 def lines(dataset: str) -> bytes:
-    with demo._original(dataset) as found:
+    with demo.original(dataset) as found:
         return b"".join(found)
 
 

@@ -32,20 +32,22 @@ def deadline(dag_id: str, run_id: str, patience: str) -> str:
 
 def stale(verdicts: Mapping[str, Verdict]) -> str:
     """Tell that datasets are older than promised: no run is late, none has come."""
-    told = "; ".join(f"{name}: {v.value}, expected {v.target} ({v.target_source})" for name, v in verdicts.items())
     return _clip(
-        f"STALE: {told}. What is published stays as it is. Ask the owner for the delivery, "
+        f"STALE: {_each(verdicts)}. What is published stays as it is. Ask the owner for the delivery, "
         "then `tidegate ingest DATASET` or trigger its DAG."
     )
 
 
 def waiting(verdicts: Mapping[str, Verdict]) -> str:
     """Tell that messages of streams wait for longer than promised: nobody takes them in, or too slowly."""
-    told = "; ".join(f"{name}: {v.value}, expected {v.target} ({v.target_source})" for name, v in verdicts.items())
     return _clip(
-        f"STALE: {told}. `tidegate stream status` says whether a stream is held; its DAG may be paused, or "
+        f"STALE: {_each(verdicts)}. `tidegate stream status` says whether a stream is held; its DAG may be paused, or "
         "`tidegate stream run` is needed beside it."
     )
+
+
+def _each(verdicts: Mapping[str, Verdict]) -> str:
+    return "; ".join(f"{name}: {v.value}, expected {v.target} ({v.target_source})" for name, v in verdicts.items())
 
 
 def database(troubles: Sequence[Finding]) -> str:

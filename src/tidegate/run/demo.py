@@ -35,7 +35,7 @@ def deliver(settings: Settings, months: Sequence[str] = MONTHS) -> int:
         missing = {partition: place for partition, place in places.items() if not place.exists()}
         if not missing:
             continue
-        with _original(dataset) as lines:
+        with original(dataset) as lines:
             contents = _by_month(lines) if dataset in MONTHLY else {"": b"".join(lines)}
         for partition, place in missing.items():
             write(place, contents[partition])
@@ -58,11 +58,11 @@ def lines_by_month(dataset: str) -> dict[str, bytes]:
 
     Raises SourceError when the package that carries the tables is not installed.
     """
-    with _original(dataset) as lines:
+    with original(dataset) as lines:
         return _by_month(lines)
 
 
-class _original:  # noqa: N801 - reads as the context that it is
+class original:  # noqa: N801 - reads as the context that it is
     """The lines of a dataset's file in the package, without importing it: its import is broken."""
 
     def __init__(self, dataset: str) -> None:

@@ -121,7 +121,7 @@ def _tabulate(engine: DuckDBPyConnection, settings: Settings, scratch: Path, fir
     engine.execute("SET enable_progress_bar = false")
     for dataset in ("flights", "airports"):
         contract, file = load(settings, dataset), scratch / f"{dataset}.csv"
-        with demo._original(dataset) as lines, file.open("wb") as copy:
+        with demo.original(dataset) as lines, file.open("wb") as copy:
             copy.writelines(lines)
         kinds = ", ".join(f"{literal(column.name)}: {literal(column.duckdb_type)}" for column in contract.columns)
         nulls = ", ".join(map(literal, contract.source.nulls))

@@ -242,6 +242,11 @@ class _Shift:
         if hold is not None and hold.released_at is None:
             raise held(self.contract, hold.reason)
 
+    def _read_anew(self) -> None:
+        """Forget what is being read, so that the ledger and the broker are asked again where to go on."""
+        self.reading = {}
+        self._look_around()
+
     def _haul(self) -> Written | None:
         """Take one micro-batch in; None where nothing came."""
         began = time.monotonic()
@@ -252,22 +257,19 @@ class _Shift:
             haul = self.feed.haul(HAUL_BYTES, HAUL_SECONDS)
         except OutOfRangeError:
             # Removed, or another topic of the same name: what it is shows when one looks.
-            self.reading = {}
-            self._look_around()
+            self._read_anew()
             return None
         if not haul.spans:
             return None
         if self.feed.incarnation()[0] != self.incarnation:
             # Read before or after the topic was made again, nobody can tell: it is read anew.
-            self.reading = {}
-            self._look_around()
+            self._read_anew()
             return None
         sifted = self.sieve.sift(haul)
         try:
             written = write(self.connection, self.sieve, self.incarnation, haul, sifted, began)
         except FencedError:
-            self.reading = {}
-            self._look_around()
+            self._read_anew()
             return None
         self.reading |= {number: span.next for number, span in haul.spans.items()}
         self.feed.hint(haul.spans)
