@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Bytes that one answer of a broker may hold, of all partitions and of one; what waits unread in memory is a few of these.
 _FETCH_BYTES, _PARTITION_BYTES = 4 << 20, 1 << 20
 _POLL_RECORDS = 2_000
+#: Seconds for which a poll waits where the time is over, and there is time all the same.
+_BREATH = 0.02
 #: Seconds in which a message that is there has to come.
 _PATIENCE = 3.0
 
@@ -59,16 +61,16 @@ class Haul:
     def __len__(self) -> int:
         return len(self.message_offset)
 
-    def take(self, records: Iterable[Any]) -> None:
+    def take(self, partition: int, records: Sequence[Any]) -> None:
         """Add what the client has read of one partition."""
-        for record in records:
-            self.topic_partition.append(record.partition)
-            self.message_offset.append(record.offset)
-            self.sent_at.append(record.timestamp)
-            self.key.append(record.key)
-            self.value.append(record.value)
-            self.headers.append(_headers(record.headers) if record.headers else "[]")
-            self.bytes += len(record.key or b"") + len(record.value or b"")
+        keys, values = [record.key for record in records], [record.value for record in records]
+        self.topic_partition += [partition] * len(records)
+        self.message_offset += [record.offset for record in records]
+        self.sent_at += [record.timestamp for record in records]
+        self.key += keys
+        self.value += values
+        self.headers += [_headers(record.headers) if record.headers else "[]" for record in records]
+        self.bytes += sum(map(len, filter(None, keys))) + sum(map(len, filter(None, values)))
 
     def table(self) -> pa.Table:
         """Return the messages as an Arrow table, in the order in which they came."""
@@ -149,6 +151,11 @@ class Feed:
             first, end = self._consumer.beginning_offsets(parts), self._consumer.end_offsets(parts)
         return {part.partition: Span(first[part], end[part]) for part in parts}
 
+    @property
+    def positions(self) -> Mapping[int, int]:
+        """What is read: partition → the offset that comes next."""
+        return self._read
+
     def read_from(self, positions: Mapping[int, int]) -> None:
         """Read these partitions, and no others, from these offsets on."""
         from kafka import TopicPartition
@@ -159,8 +166,10 @@ class Feed:
                 self._consumer.seek(TopicPartition(self.topic, number), offset)
         self._read = dict(positions)
 
-    def haul(self, most_bytes: int, patience: float) -> Haul:
+    def haul(self, most_bytes: int, patience: float, busy: Callable[[], bool] = lambda: False) -> Haul:
         """Return what can be had within `patience` seconds, or `most_bytes` of it, a poll's worth more at the most.
+
+        While the caller is `busy` with what was read before, it is read on: nobody waits for it.
 
         Raises:
             OutOfRangeError: the broker has nothing at an offset that was due.
@@ -169,14 +178,14 @@ class Feed:
         from kafka.errors import OffsetOutOfRangeError
 
         haul, begun = Haul(), time.monotonic()
-        while haul.bytes < most_bytes and (left := begun + patience - time.monotonic()) > 0:
+        while haul.bytes < most_bytes and ((left := begun + patience - time.monotonic()) > 0 or busy()):
             with kafka.reached(self._settings):
                 try:
-                    found = kafka.poll(self._consumer, left, _POLL_RECORDS)
+                    found = kafka.poll(self._consumer, max(left, _BREATH), _POLL_RECORDS)
                 except OffsetOutOfRangeError as error:
                     raise OutOfRangeError({part.partition: offset for part, offset in error.args[0].items()}) from error
-            for records in found.values():
-                haul.take(records)
+            for part, records in found.items():
+                haul.take(part.partition, records)
         for part in self._consumer.assignment():
             first, after = self._read[part.partition], self._consumer.position(part)
             if after is not None and after > first:

@@ -51,10 +51,12 @@ class Sieve:
 
     def __init__(self, contract: Contract, memory: str) -> None:
         import duckdb
+        import pyarrow as pa  # noqa: F401 - now, and not while the first messages wait
 
         assert contract.topic is not None
         self.contract, self.topic = contract, contract.topic
-        self._engine: DuckDBPyConnection = duckdb.connect(config={"memory_limit": memory, "threads": 2})
+        # One thread: beside it the next haul is read, and the warehouse writes.
+        self._engine: DuckDBPyConnection = duckdb.connect(config={"memory_limit": memory, "threads": 1})
         # DuckDB would draw a bar over a terminal's lines.
         self._engine.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         self._rules: list[tuple[str, str, str]] = []

@@ -6,9 +6,11 @@ last transaction ended: nothing is lost, and nothing is taken twice.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,13 +19,13 @@ import structlog
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from tidegate.contracts import Contract, load
-from tidegate.errors import FencedError, HeldError, TransientError, UsageError
+from tidegate.errors import FencedError, HeldError, TidegateError, TransientError, UsageError
 from tidegate.publish import evolve
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect, impatient
 from tidegate.stream import dead_letters, ledger
 from tidegate.stream.crew import Crew
-from tidegate.stream.feed import Feed, OutOfRangeError, Span
+from tidegate.stream.feed import Feed, Haul, OutOfRangeError, Span
 from tidegate.stream.ledger import Gap, Position
 from tidegate.stream.sieve import Sieve
 from tidegate.stream.write import Written, held, prepare, write
@@ -32,8 +34,9 @@ log = structlog.get_logger(__name__)
 
 #: A haul ends with as many bytes, or after as many seconds.
 HAUL_BYTES, HAUL_SECONDS = 8 << 20, 0.5
-#: Seconds after which a worker looks anew who else works, what its topic is, and whether its contract has changed.
-_LOOK_AROUND = 2.0
+#: Seconds after which a worker looks anew who else works, what its topic is, and whether its contract has changed; and after
+#: which it does so though messages come all the time, and what is under way must end first.
+_LOOK_AROUND, _LOOK_UP = 2.0, 10.0
 #: Seconds for which a server may be away before a drain gives up; a worker that stays tries for ever.
 _AWAY = 60.0
 
@@ -131,36 +134,52 @@ class Worker:
 
 
 class _Shift:
-    """A worker's time with one connection to each server."""
+    """A worker's time with one connection to each server: while one haul is sifted and written, the next one is read.
+
+    What is under way has the connection and the sieve to itself; everybody else waits for it first (`_settle`).
+    """
 
     def __init__(self, worker: Worker, contract: Contract, connection: Connection, feed: Feed) -> None:
         self.worker, self.contract, self.connection, self.feed = worker, contract, connection, feed
         self.crew = Crew(connection, contract.dataset)
         self.incarnation, self.partitions = "", tuple[int, ...]()
         self.reading: dict[int, int] = {}
+        """Partition → what was taken of it, as far as this worker knows."""
         self.looked = 0.0
+        self.writer = ThreadPoolExecutor(1, "write")
+        self.under_way: tuple[Haul, Future[Written]] | None = None
         self.sieve = self._made()
 
     def work(self, *, drain: bool) -> None:
-        account, stop = self.worker.account, self.worker.stop
         try:
             goal = self._look_around()
             dead_letters.copy(self.worker.settings, self.connection, self.contract)
-            while not stop.is_set():
-                if time.monotonic() - self.looked > _LOOK_AROUND:
+            while not self.worker.stop.is_set():
+                if time.monotonic() - self.looked > (_LOOK_UP if self.under_way else _LOOK_AROUND):
                     self._look_around()
-                self._require_not_held()
-                account.trouble = None
-                if drain and self._reached(goal):
+                if drain and self._has_read(goal) and self._settle() and self._reached(goal):
                     return
-                if (written := self._haul()) is not None:
-                    account.add(written)
-                    self.worker.told(account)
+                began, haul = time.monotonic(), self._haul()
+                if self._settle() and haul is not None:
+                    self.under_way = haul, self.writer.submit(self._take, haul, began)
+            self._settle()
+        except TidegateError:
+            # What was being written when something else went wrong may have been written: then it counts.
+            with contextlib.suppress(TidegateError):
+                self._settle()
+            raise
         finally:
+            self.writer.shutdown()
             self.sieve.close()
 
     def _look_around(self) -> dict[int, int]:
-        """See what the topic is, who else works, and whether the contract has changed; return the topic's ends."""
+        """See what the topic is, who else works, and whether the contract has changed; return the topic's ends.
+
+        Raises:
+            HeldError: the stream stands.
+        """
+        self._settle()
+        self._require_not_held()
         self.incarnation, self.partitions = self.feed.incarnation()
         mine = self.crew.share(self.partitions)
         if (contract := stream_of(self.worker.settings, self.contract.dataset)) != self.contract:
@@ -173,7 +192,7 @@ class _Shift:
         if mine != set(self.reading) or self._moved(known):
             self._read(mine, known, bounds)
         self.looked = time.monotonic()
-        self.worker.account.partitions = tuple(sorted(mine))
+        self.worker.account.partitions, self.worker.account.trouble = tuple(sorted(mine)), None
         return {number: span.next for number, span in bounds.items()}
 
     def _made(self) -> Sieve:
@@ -227,6 +246,10 @@ class _Shift:
         self.worker.account.gaps += 1
         return start
 
+    def _has_read(self, goal: dict[int, int]) -> bool:
+        """Return whether every partition of this worker's was read as far as `goal`."""
+        return all(offset >= goal.get(number, 0) for number, offset in self.feed.positions.items())
+
     def _reached(self, goal: dict[int, int]) -> bool:
         """Return whether every partition, whoever reads it, was taken in as far as `goal`."""
         known = ledger.positions(self.connection, self.contract.dataset)
@@ -247,14 +270,13 @@ class _Shift:
         self.reading = {}
         self._look_around()
 
-    def _haul(self) -> Written | None:
-        """Take one micro-batch in; None where nothing came."""
-        began = time.monotonic()
+    def _haul(self) -> Haul | None:
+        """Read what comes next; None where nothing came."""
         if not self.reading:
             self.worker.stop.wait(HAUL_SECONDS)
             return None
         try:
-            haul = self.feed.haul(HAUL_BYTES, HAUL_SECONDS)
+            haul = self.feed.haul(HAUL_BYTES, HAUL_SECONDS, self._is_writing)
         except OutOfRangeError:
             # Removed, or another topic of the same name: what it is shows when one looks.
             self._read_anew()
@@ -265,21 +287,44 @@ class _Shift:
             # Read before or after the topic was made again, nobody can tell: it is read anew.
             self._read_anew()
             return None
-        sifted = self.sieve.sift(haul)
-        try:
-            written = write(self.connection, self.sieve, self.incarnation, haul, sifted, began)
-        except FencedError:
-            self._read_anew()
-            return None
-        self.reading |= {number: span.next for number, span in haul.spans.items()}
-        self.feed.hint(haul.spans)
+        return haul
+
+    def _is_writing(self) -> bool:
+        return self.under_way is not None and not self.under_way[1].done()
+
+    def _take(self, haul: Haul, began: float) -> Written:
+        """Sift and write a haul; this runs beside the reading of the next one."""
+        self._require_not_held()
+        written = write(self.connection, self.sieve, self.incarnation, haul, self.sieve.sift(haul), began)
         if written.refused:
             dead_letters.copy(self.worker.settings, self.connection, self.contract)
+        return written
+
+    def _settle(self) -> bool:
+        """Wait for what is under way, and count it; False where another worker had taken it, and all is read anew.
+
+        Raises:
+            HeldError: the stream stands; nothing of the haul was written.
+            TransientError: a server is away; nothing was written, unless its last word was lost: the ledger knows.
+        """
+        if self.under_way is None:
+            return True
+        (haul, result), self.under_way = self.under_way, None
+        try:
+            written = result.result()
+        except FencedError:
+            self._read_anew()
+            return False
+        self.reading |= {number: span.next for number, span in haul.spans.items()}
+        self.feed.hint(haul.spans)
         log.info(
             "micro-batch published", dataset=self.contract.dataset, batch_id=written.batch_id, messages=written.messages,
             rows=written.rows, known=written.known, refused=written.refused,
         )  # fmt: skip
-        return written
+        self.worker.account.trouble = None
+        self.worker.account.add(written)
+        self.worker.told(self.worker.account)
+        return True
 
 
 def _gone(known: Position, incarnation: str, there: Span) -> tuple[Gap, int]:
