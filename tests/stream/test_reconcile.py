@@ -8,6 +8,8 @@ import pytest
 from tests.stream.parcels import Depot, parcel
 
 from tidegate.errors import HeldError, TerminalError
+from tidegate.evidence import pipelines
+from tidegate.evidence.probe import Ground
 from tidegate.gates import ledger as verdicts
 from tidegate.observe import freshness
 from tidegate.stores import topics
@@ -106,3 +108,12 @@ def test_messages_that_wait_for_too_long_are_told_of_once(stocked: Depot) -> Non
     assert stale.verdict.target_source.startswith("schemas/parcel.odcs.yaml:")
     (again,) = freshness.judge_streams(stocked.settings)
     assert (again.is_stale, again.is_news) == (True, False)
+
+
+def test_the_evidence_of_freshness_has_a_figure_of_streams_where_there_is_one(stocked: Depot) -> None:
+    stocked.send(parcel(99))
+    (found,) = pipelines.freshness(Ground(stocked.settings))
+    assert found.figures["datasets"] == 1
+    assert 0 < found.figures["stream_oldest_seconds"] < 900
+    assert "oldest_seconds" not in found.figures
+    assert found.text.startswith("PASS parcel: 1 messages wait, the oldest for ")

@@ -109,27 +109,24 @@ def success(ground: Ground) -> Iterator[Finding]:
 
 
 def freshness(ground: Ground) -> Iterator[Finding]:
-    """Hold the newest batch of each dataset to the freshness that its contract promises, and tell the oldest one's age."""
-    judged = promised.judge(ground.settings)
-    if not judged:
+    """Hold what readers see to the freshness that contracts promise: each dataset's newest batch, each stream's oldest message."""
+    batches, streams = promised.judge(ground.settings), promised.judge_streams(ground.settings)
+    if not batches and not streams:
         raise CannotRunError(f"no dataset that promises freshness was ever published: {_EMPTY}")
-    with connect(ground.settings, autocommit=True) as connection:
-        ages = connection.execute(
-            "SELECT dataset, extract(epoch FROM now() - max(published_at))::float8 AS seconds FROM ops.batch "
-            "WHERE state = 'published' AND dataset = ANY (%s) GROUP BY dataset",
-            [[one.dataset for one in judged]],
-        ).fetchall()
-    stale = [one for one in judged if one.is_stale]
-    figures = {
-        "datasets": len(judged), "stale": len(stale), "oldest_seconds": round(max(row["seconds"] for row in ages), 1)
-    }  # fmt: skip
+    stale = [one for one in (*batches, *streams) if one.is_stale]
+    figures: dict[str, float] = {"datasets": len(batches) + len(streams), "stale": len(stale)}
+    # Where there is none of a kind it has no figure, and a gate that asks for it does not pass.
+    for name, some in (("oldest_seconds", batches), ("stream_oldest_seconds", streams)):
+        if some:
+            figures[name] = round(max(one.age_seconds for one in some), 1)
     lines = [
         f"{one.verdict.verdict} {one.dataset}: {one.verdict.value}, {one.verdict.target} ({one.verdict.target_source})"
-        for one in judged
+        for one in (*batches, *streams)
     ]
     yield Finding(
-        "tests/performance/freshness.log", "\n".join(lines), figures, "dbt source freshness", int(bool(stale))
-    )
+        "tests/performance/freshness.log", "\n".join(lines), figures,
+        "dbt source freshness; of streams: ops.stream_offset and the broker", int(bool(stale)),
+    )  # fmt: skip
 
 
 def proven_share(tries: int, failures: int) -> float:

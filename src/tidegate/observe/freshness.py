@@ -5,6 +5,7 @@ A deadline watches a run that is under way; this notices the delivery that never
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +32,8 @@ class Judged:
 
     dataset: str
     verdict: Verdict
+    age_seconds: float
+    """Since its newest batch was published; of a stream, since the oldest message that waits was sent."""
     is_news: bool
 
     @property
@@ -48,20 +51,21 @@ def judge(settings: Settings) -> list[Judged]:
         UnavailableError: the warehouse does not answer.
         TerminalError: dbt cannot read the project.
     """
-    statuses = dbt.freshness(settings)
     contracts, lineage = load_all(settings), Lineage(settings.project)
     by_name = {contract.dataset: contract for contract in contracts}
     now = datetime.now(UTC)
     found: list[tuple[Batch, Verdict]] = []
     figures: dict[str, Any] = {"measured_at": now}
+    with connect(settings, autocommit=True) as connection:
+        if not (published := _newest(ledger.batches(connection, state="published"))):
+            return []
+    statuses = dbt.freshness(settings)
     with connect(settings) as connection:
         for contract in contracts:
-            promised = longest_silence(contract, by_name, lineage)
-            published = ledger.batches(connection, dataset=contract.dataset, state="published")
+            promised, newest = longest_silence(contract, by_name, lineage), published.get(contract.dataset)
             status = statuses.get(f"{contract.schema}.{contract.table}")
-            if promised is None or not published or status is None:
+            if promised is None or newest is None or status is None:
                 continue
-            newest = max(published, key=lambda batch: str(batch.published_at))
             figures[contract.dataset] = {
                 "batch": newest.batch_id,
                 "published_at": newest.published_at,
@@ -82,7 +86,18 @@ def judge(settings: Settings) -> list[Judged]:
             return []
         folder = evidence_folder(settings.home, GATE, f"{now:%Y-%m-%d}")
         measured = Evidence.write(GATE, folder / f"{now:%H%M%S.%f}.json", figures, figures)
-        return [_record(connection, batch, verdict.on(measured), measured) for batch, verdict in found]
+        return [
+            _record(
+                connection, batch.batch_id, batch.dataset, verdict, measured, partition=batch.partition,
+                age=(now - batch.published_at).total_seconds() if batch.published_at else 0.0,
+            )
+            for batch, verdict in found
+        ]  # fmt: skip
+
+
+def _newest(batches: Iterable[Batch]) -> dict[str, Batch]:
+    """Return of each dataset the batch that was published last."""
+    return {batch.dataset: batch for batch in sorted(batches, key=lambda batch: str(batch.published_at))}
 
 
 def judge_streams(settings: Settings) -> list[Judged]:
@@ -125,14 +140,15 @@ def judge_stream(settings: Settings, contract: Contract) -> Judged | None:
     )
     folder = evidence_folder(settings.home, GATE, f"{now:%Y-%m-%d}")
     measured = Evidence.write(GATE, folder / f"{now:%H%M%S.%f}-{contract.dataset}.json", figures, figures)
-    subject = f"stream {contract.dataset}"
     with connect(settings) as connection:
-        before = [v.verdict for v in ledger.verdicts_of(connection, subject) if v.gate == GATE]
-        ledger.record_verdicts(connection, subject, contract.dataset, None, [verdict.on(measured)], [measured])
-    return Judged(contract.dataset, verdict.on(measured), verdict.verdict not in before)
+        return _record(connection, f"stream {contract.dataset}", contract.dataset, verdict, measured, age=age)
 
 
-def _record(connection: Connection, batch: Batch, verdict: Verdict, measured: Evidence) -> Judged:
-    before = [v.verdict for v in ledger.verdicts_of(connection, batch.batch_id) if v.gate == GATE]
-    ledger.record_verdicts(connection, batch.batch_id, batch.dataset, batch.partition, [verdict], [measured])
-    return Judged(batch.dataset, verdict, verdict.verdict not in before)
+def _record(
+    connection: Connection, subject: str, dataset: str, verdict: Verdict, measured: Evidence, *, age: float,
+    partition: str | None = None,
+) -> Judged:  # fmt: skip
+    before = [v.verdict for v in ledger.verdicts_of(connection, subject) if v.gate == GATE]
+    judged = verdict.on(measured)
+    ledger.record_verdicts(connection, subject, dataset, partition, [judged], [measured])
+    return Judged(dataset, judged, age, verdict.verdict not in before)
