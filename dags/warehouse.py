@@ -3,7 +3,8 @@
 ## The marts
 Runs whenever a dataset that the models read was published: prepare → models → judge → publish. dbt builds the
 models in one process (Cosmos' watcher mode) and each of them shows as a task here. They land in the schema
-`marts_next`; what readers see through `marts` changes with the last task, in one transaction.
+`marts_next`; what readers see through `marts` changes with the last task, in one transaction. A live mart is built and
+judged with the others, and follows its stream by itself in between: messages start no build.
 
 ### When nothing has changed
 `prepare` names the build after the batches and the code that it is made from. A build that is published
@@ -39,11 +40,11 @@ from tidegate.stack.manifest import path as manifest_path
 def warehouse(manifest: Path) -> None:
     """Make the DAG from dbt's manifest: which models there are, which datasets they read."""
     read = json.loads(manifest.read_text(encoding="utf-8"))
-    # A source that no model reads changes no mart.
+    # A source that no model reads changes no mart; one that a live mart reads has changed it already.
     wanted = {
         name
         for node in read["nodes"].values()
-        if node["resource_type"] == "model"
+        if node["resource_type"] == "model" and node["config"]["materialized"] != "live"
         for name in node["depends_on"]["nodes"]
     }
     sources = sorted({source["name"] for key, source in read["sources"].items() if key in wanted})

@@ -61,10 +61,14 @@ def test_everything_that_was_delivered_is_published(whole: Whole, first: subproc
 
 
 def test_no_important_query_reads_a_large_table_whole(whole: Whole) -> None:
-    """But those that its file names; and each index of the marts serves one of them."""
+    """But those that its file names; and each index of the marts that guarantees nothing serves one of them."""
     with connect(whole.settings) as connection:
         plans = {query: queries.explain(connection, query) for query in queries.read(whole.project)}
-        made = {index.name for index in indexes.of_warehouse(connection) if index.table.startswith("marts_current.")}
+        made = {
+            index.name
+            for index in indexes.of_warehouse(connection)
+            if index.table.startswith("marts_current.") and not index.unique
+        }
     unintended = {
         query.name: scans
         for query, plan in plans.items()

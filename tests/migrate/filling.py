@@ -88,6 +88,13 @@ _ROWS: dict[str, list[dict[str, Any]]] = {
             "first_offset": 3, "next_offset": 9,
         }
     ],
+    "ops.stream_mart": [
+        {
+            # A table that no migration moves.
+            "mart": "pg_class", "dataset": "parcel", "source": "raw.parcel", "key_columns": "{city}", "definition": "SELECT 1",
+            "touched": "SELECT 1", "outlived": "false",
+        }
+    ],
     "ops.stream_hold": [{"dataset": "parcel", "reason": "too much", "topic_incarnation": "i1", "next_offsets": '{"0": 3}'}],
     "quarantine.refused_message": [
         {

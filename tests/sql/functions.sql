@@ -1,4 +1,4 @@
--- Who a session works for: the functions that policies ask.
+-- Who a session works for: the functions that policies ask; and the one that marts follow streams by.
 BEGIN;
 SELECT no_plan();
 
@@ -11,6 +11,9 @@ SELECT volatility_is('ops', 'tenant', ARRAY[]::text[], 'stable');
 SELECT function_privs_are('ops', 'enter', ARRAY['text'], 'readonly', ARRAY[]::text[], 'readonly chooses no tenant');
 SELECT function_privs_are('ops', 'enter', ARRAY['text'], 'analyst', ARRAY[]::text[], 'nor does analyst');
 SELECT function_privs_are('ops', 'enter_all', ARRAY[]::text[], 'app', ARRAY[]::text[], 'app does not see all tenants');
+
+SELECT function_privs_are('ops', 'refresh_mart', ARRAY['regclass'], 'readonly', ARRAY[]::text[], 'readonly refreshes no mart');
+SELECT is(ops.refresh_mart('ops.batch'::regclass), NULL, 'what follows no stream is left alone');
 
 SELECT is(ops.tenant(), NULL, 'nobody is served without a word');
 SELECT is(ops.sees_all(), false, 'nor is everybody');

@@ -82,6 +82,11 @@ def status(topic: str | None = typer.Argument(None, help="Only this dataset, or 
     for s in found:
         if s.hold:
             typer.echo(f"{s.dataset} is held since {s.hold.held_at:%Y-%m-%d %H:%M:%S} UTC: {s.hold.reason}")
+        for mart in s.marts:
+            if mart.trouble:
+                typer.echo(
+                    f"{mart.name} does not follow {s.dataset}: {mart.trouble}; repair the model, then `tidegate marts build`"
+                )
 
 
 def release(

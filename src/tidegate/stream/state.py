@@ -10,9 +10,10 @@ from typing import Any
 from tidegate.contracts import Contract
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
-from tidegate.stream import crew, ledger
+from tidegate.stream import crew, ledger, live
 from tidegate.stream.feed import Feed
 from tidegate.stream.ledger import Hold
+from tidegate.stream.live import Mart
 from tidegate.stream.worker import group_of
 
 #: What the figures are over.
@@ -33,6 +34,8 @@ class State:
     hold: Hold | None
     """The one that stands; None while it flows."""
     gaps: int
+    marts: tuple[Mart, ...]
+    """Those that follow it."""
     totals: Mapping[str, Any]
     """Micro-batches, messages, rows, known, refused and late ones since the stream began."""
     lately: Mapping[str, Any]
@@ -100,6 +103,7 @@ def state_of(settings: Settings, contract: Contract, *, ages: bool = True) -> St
             workers=crew.count(connection, contract.dataset),
             hold=hold if hold and hold.released_at is None else None,
             gaps=gaps["gaps"] if gaps else 0,
+            marts=tuple(live.marts(connection, contract.dataset)),
             totals=totals or {},
             lately=lately or {},
             newest_event_at=ledger.newest_event(connection, contract.dataset),

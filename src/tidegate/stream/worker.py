@@ -27,6 +27,7 @@ from tidegate.stream import dead_letters, ledger
 from tidegate.stream.crew import Crew
 from tidegate.stream.feed import Feed, Haul, OutOfRangeError, Span
 from tidegate.stream.ledger import Gap, Position
+from tidegate.stream.live import LiveMarts
 from tidegate.stream.sieve import Sieve
 from tidegate.stream.write import Written, held, prepare, write
 
@@ -142,6 +143,7 @@ class _Shift:
     def __init__(self, worker: Worker, contract: Contract, connection: Connection, feed: Feed) -> None:
         self.worker, self.contract, self.connection, self.feed = worker, contract, connection, feed
         self.crew = Crew(connection, contract.dataset)
+        self.marts = LiveMarts(connection, contract.dataset)
         self.incarnation, self.partitions = "", tuple[int, ...]()
         self.reading: dict[int, int] = {}
         """Partition → what was taken of it, as far as this worker knows."""
@@ -158,11 +160,17 @@ class _Shift:
                 if time.monotonic() - self.looked > (_LOOK_UP if self.under_way else _LOOK_AROUND):
                     self._look_around()
                 if drain and self._has_read(goal) and self._settle() and self._reached(goal):
-                    return
+                    break
                 began, haul = time.monotonic(), self._haul()
                 if self._settle() and haul is not None:
                     self.under_way = haul, self.writer.submit(self._take, haul, began)
+                else:
+                    self.marts.turn(False)
             self._settle()
+            self.marts.catch_up()
+        except HeldError:
+            self.marts.catch_up()
+            raise
         except TidegateError:
             # What was being written when something else went wrong may have been written: then it counts.
             with contextlib.suppress(TidegateError):
@@ -298,6 +306,7 @@ class _Shift:
         written = write(self.connection, self.sieve, self.incarnation, haul, self.sieve.sift(haul), began)
         if written.refused:
             dead_letters.copy(self.worker.settings, self.connection, self.contract)
+        self.marts.turn(True)
         return written
 
     def _settle(self) -> bool:
