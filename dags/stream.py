@@ -100,13 +100,13 @@ def publish(dataset: str, batch_id: str) -> str:
     context = get_current_context()
     asset = asset_of(dataset)
     events: Any = context["inlet_events"][asset]
-    last = events[-1].extra.get("batch_id") if len(events) else None
+    told = events[-1].extra if len(events) else {}
     with at_work(dataset=dataset, batch_id=batch_id) as settings:
-        news = ledger.since(settings, load(settings, dataset), last)
+        news = ledger.since(settings, load(settings, dataset), told.get("seen"))
     if not news.rows:
-        raise AirflowSkipException(f"no row was added since micro-batch {last}")
+        raise AirflowSkipException(f"no row was added since micro-batch {told.get('batch_id')}")
     event = context["outlet_events"][asset]
-    event.extra = {"batch_id": news.batch_id, "rows": news.rows, "refused": news.refused}
+    event.extra = {"batch_id": news.batch_id, "rows": news.rows, "refused": news.refused, "seen": news.seen}
     event.add_partitions(*news.partitions)
     return news.batch_id
 

@@ -63,14 +63,15 @@ def test_what_was_changed_by_hand_is_found(stocked: Depot, change: str, said: st
 
 
 def test_news_are_what_was_added_since_somebody_was_told(stocked: Depot) -> None:
-    first, second = (
-        row["batch_id"] for row in stocked.query("SELECT batch_id FROM ops.stream_batch ORDER BY committed_at")
-    )
     every = ledger.since(stocked.settings, stocked.contract, None)
-    assert (every.batch_id, every.rows, every.partitions) == (second, 60, ("2024-03",))
-    assert ledger.since(stocked.settings, stocked.contract, first).rows == 20
-    assert ledger.since(stocked.settings, stocked.contract, second).rows == 0
-    assert ledger.newest_batch(stocked.settings, "parcel") == second
+    assert (every.rows, every.partitions) == (60, ("2024-03",))
+    assert every.batch_id == ledger.newest_batch(stocked.settings, "parcel")
+    assert ledger.since(stocked.settings, stocked.contract, every.seen).rows == 0
+    stocked.send(*(parcel(n) for n in range(55, 80)))
+    stocked.drain()
+    assert ledger.since(stocked.settings, stocked.contract, every.seen).rows == 20
+    elsewhere = "1/" + every.seen.partition("/")[2]
+    assert ledger.since(stocked.settings, stocked.contract, elsewhere).rows == 80
 
 
 def test_a_sample_of_the_newest_rows_is_judged_and_what_fails_holds_the_stream(stocked: Depot, tmp_path: Path) -> None:

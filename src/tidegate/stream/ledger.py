@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -156,47 +157,59 @@ def record_batch(
 
 @dataclass(frozen=True)
 class News:
-    """What micro-batches have added since another one: the last of them, and the partitions of the rows."""
+    """What micro-batches have added: the last of them, the partitions of the rows, and what was to be seen by then."""
 
     batch_id: str
     rows: int
     refused: int
     partitions: tuple[str, ...]
+    seen: str
+    """Server and snapshot; whoever asks next gives it back."""
 
 
 def newest_batch(settings: Settings, dataset: str) -> str | None:
     """Return the micro-batch that was committed last."""
     with connect(settings) as connection:
         row = connection.execute(
-            "SELECT batch_id FROM ops.stream_batch WHERE dataset = %s ORDER BY committed_at DESC, batch_id LIMIT 1",
+            "SELECT batch_id FROM ops.stream_batch WHERE dataset = %s "
+            "ORDER BY transaction_id DESC NULLS LAST, committed_at DESC, batch_id LIMIT 1",
             [dataset],
         ).fetchone()
     return row["batch_id"] if row else None
 
 
-def since(settings: Settings, contract: Contract, batch_id: str | None) -> News:
-    """Return what was added after micro-batch `batch_id` was committed; since ever where it is None or not known."""
+def since(settings: Settings, contract: Contract, seen: str | None) -> News:
+    """Return what became visible after `seen`, which an earlier call returned; all there is, where it is None or another server's.
+
+    Not by clocks: micro-batches of several workers become visible in another order than they are stamped, and clocks jump.
+    """
     with connect(settings) as connection:
+        # One snapshot for all of it: what it does not see is the next call's news.
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        now = connection.execute(
+            "SELECT system_identifier::text AS server, pg_current_snapshot()::text AS snapshot FROM pg_control_system()"
+        ).fetchone()
+        assert now is not None
+        server, _, snapshot = (seen or "").partition("/")
         rows = connection.execute(
-            "SELECT batch_id, row_count, refused_count FROM ops.stream_batch WHERE dataset = %(dataset)s AND committed_at > "
-            "coalesce((SELECT committed_at FROM ops.stream_batch WHERE batch_id = %(last)s), '-infinity') "
-            "ORDER BY committed_at",
-            {"dataset": contract.dataset, "last": batch_id},
+            "SELECT batch_id, row_count, refused_count FROM ops.stream_batch WHERE dataset = %(dataset)s "
+            "AND (%(seen)s::pg_snapshot IS NULL OR NOT pg_visible_in_snapshot(transaction_id, %(seen)s)) "
+            "ORDER BY transaction_id NULLS FIRST, batch_id",
+            {"dataset": contract.dataset, "seen": snapshot if server == now["server"] else None},
         ).fetchall()
         added = [row["batch_id"] for row in rows if row["row_count"]]
-        if not added:
-            return News(batch_id or "", 0, 0, ())
         parts = connection.execute(
             sql.SQL("SELECT DISTINCT _partition FROM {} WHERE _batch_id = ANY(%s) ORDER BY 1").format(
                 table(contract.schema, contract.table)
             ),
             [added],
-        ).fetchall()
+        ).fetchall() if added else []  # fmt: skip
     return News(
-        added[-1],
+        added[-1] if added else "",
         sum(row["row_count"] for row in rows),
         sum(row["refused_count"] for row in rows),
         tuple(row["_partition"] for row in parts),
+        f"{now['server']}/{now['snapshot']}",
     )
 
 
