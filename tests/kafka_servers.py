@@ -14,7 +14,8 @@ import pytest
 from pydantic import SecretStr
 
 from tidegate.settings import Settings
-from tidegate.stack import kafka_jars, port
+from tidegate.stack import port
+from tidegate.stack.jars import KAFKA
 from tidegate.stack.kafka_server import KEEPER, KafkaServer
 from tidegate.stores import kafka as store
 
@@ -45,7 +46,7 @@ def kill(server: KafkaServer) -> None:
 @pytest.fixture(scope="session")
 def kafka_programs(reachable_folder: Path) -> Path:
     """Kafka's jars, where the broker's account can read them."""
-    return kafka_jars.provide(reachable_folder / "kafka-jars")
+    return KAFKA.provide(reachable_folder / "kafka-jars")
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,9 @@ from tests.whole import eventually
 
 from tidegate.errors import StackError, TidegateError, UsageError
 from tidegate.settings import Settings, load_settings
-from tidegate.stack import container, kafka_jars, kafka_server, redis_server
+from tidegate.stack import container, kafka_server, redis_server
 from tidegate.stack.airflow_environment import airflow_environment, passwords_file
+from tidegate.stack.jars import KAFKA
 from tidegate.stack.port import choose
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stores import kafka, lease, topics
@@ -217,7 +218,7 @@ def test_kafka_is_the_one_that_up_starts(kafka_programs: Path, tmp_path: Path) -
     said = dict(line.split("=", 1) for line in (tmp_path / "server.properties").read_text().splitlines())
     assert {name: said.get(name) for name in kafka_server.SETTINGS} == kafka_server.SETTINGS
     assert f"-Xmx{Settings.model_fields['kafka_memory'].default.removesuffix('b')} " in words[2]
-    assert SERVICES["kafka"]["image"] == f"apache/kafka:{kafka_jars.version()}"
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{KAFKA.version}"
     assert not (tmp_path / "format.args").exists()
 
 

@@ -18,7 +18,8 @@ from tests.whole import Stack
 
 from tidegate.errors import StackError, TidegateError, UsageError
 from tidegate.settings import Settings
-from tidegate.stack import kafka, kafka_jars, lifecycle
+from tidegate.stack import jars, kafka, lifecycle
+from tidegate.stack.jars import KAFKA
 from tidegate.stack.kafka_server import KEEPER, KafkaServer
 from tidegate.stack.memory import Memory
 from tidegate.stack.secret import Secrets
@@ -106,7 +107,7 @@ def test_messages_outlive_down_kill_9_and_an_up_that_was_cut_short(stack: Stack)
     assert first
     assert not first.is_alive()
     assert kept(settings) == ["one", "three", "two"]
-    assert [state(stack), stack.status().services["kafka"].version] == ["running", kafka_jars.version()]
+    assert [state(stack), stack.status().services["kafka"].version] == ["running", KAFKA.version]
 
 
 def test_taken_ports_are_no_obstacle(stack: Stack) -> None:
@@ -277,24 +278,24 @@ def test_a_machine_without_java_or_maven_is_told_what_to_type(tmp_path: Path, mo
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StackError, match=r"no `mvn` on this machine.*Type: .*maven"):
-        kafka_jars.provide(tmp_path / "jars")
-    kafka_jars.java.cache_clear()
+        KAFKA.provide(tmp_path / "jars")
+    jars.java.cache_clear()
     with pytest.raises(StackError, match=r"no Java 17 or newer .*found: none.*Type: .*openjdk"):
-        kafka_jars.java()
+        jars.java()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_jars_that_are_not_the_pinned_ones_are_not_used(
     tmp_path: Path, kafka_programs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert {jar.name for jar in kafka_programs.iterdir()} == set(kafka_jars.wanted())
-    assert f"kafka_2.13-{kafka_jars.version()}.jar" in kafka_jars.wanted()
+    assert {jar.name for jar in kafka_programs.iterdir()} == set(KAFKA.wanted())
+    assert f"kafka_2.13-{KAFKA.version}.jar" in KAFKA.wanted()
     spoilt = tmp_path / "spoilt"
     shutil.copytree(kafka_programs, spoilt)
     (spoilt / "zstd-jni-1.5.6-10.jar").write_bytes(b"something else")
-    monkeypatch.setattr(kafka_jars, "_fetch", lambda folder: shutil.copytree(spoilt, folder, dirs_exist_ok=True))
+    monkeypatch.setattr(jars.Jars, "_fetch", lambda _, folder: shutil.copytree(spoilt, folder, dirs_exist_ok=True))
     with pytest.raises(StackError, match=r"is not what kafka\.sha256 tells: zstd-jni"):
-        kafka_jars.provide(tmp_path / "jars")
+        KAFKA.provide(tmp_path / "jars")
     assert [path.name for path in tmp_path.iterdir()] == ["spoilt"]
 
 

@@ -47,6 +47,19 @@ def test_jvm_spark_without_java_says_what_to_install(tmp_path: Path, monkeypatch
         pass
 
 
+def test_a_java_that_is_too_old_is_named_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with (
+        pytest.raises(StackError, match=r"needs Java 17 or newer, and found Java 11 at .*openjdk-17"),
+        spark_session(settings(tmp_path, master="local[1]")),
+    ):
+        pass
+
+
 # pyspark drops its pipe to the process that ended; in a long-lived process the collector closes it
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_jvm_that_cannot_start_is_a_stack_error_that_names_its_log(

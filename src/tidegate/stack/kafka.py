@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 
 from tidegate.settings import Settings
-from tidegate.stack import kafka_jars, port, warehouse
+from tidegate.stack import port, warehouse
 from tidegate.stack.home import Home
+from tidegate.stack.jars import KAFKA
 from tidegate.stack.kafka_server import KafkaServer
 from tidegate.stack.port import LOOPBACK
 from tidegate.stack.secret import Secrets
@@ -24,7 +25,7 @@ def server_of(settings: Settings) -> KafkaServer:
     secrets = Secrets.load(settings.home)
     place = warehouse.place_of(settings, NAME).resolve()
     return KafkaServer(
-        place, place / f"jars-{kafka_jars.version()}", secrets.kafka_password, secrets.kafka_keeper_password,
+        place, place / f"jars-{KAFKA.version}", secrets.kafka_password, secrets.kafka_keeper_password,
         secrets.kafka_controller_password, Home(settings.home).logs / f"{NAME}.log", memory=settings.kafka_memory,
     )  # fmt: skip
 
@@ -34,8 +35,8 @@ def start(settings: Settings, supervisor: Supervisor) -> KafkaServer:
     warehouse.link(settings, supervisor, NAME)
     server = server_of(settings)
     if not server.jars.is_dir():
-        supervisor.say(f"{NAME}: fetching Kafka {kafka_jars.version()} (45 MB)")
-        kafka_jars.provide(server.jars)
+        supervisor.say(f"{NAME}: fetching Kafka {KAFKA.version} ({KAFKA.size})")
+        KAFKA.provide(server.jars)
     running = server.running()
     configuration = _fingerprint(server)
     remembered = supervisor.memory.processes.get(NAME)

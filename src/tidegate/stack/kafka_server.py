@@ -21,7 +21,8 @@ from urllib.parse import quote
 import psutil
 
 from tidegate.errors import StackError, TidegateError
-from tidegate.stack import kafka_jars, postgres_binaries
+from tidegate.stack import jars as programs
+from tidegate.stack import postgres_binaries
 from tidegate.stack.port import LOOPBACK, is_free
 from tidegate.stack.process import Process, indent, launch
 from tidegate.stores import kafka
@@ -80,7 +81,7 @@ class KafkaServer:
     """A broker on loopback whose data lie in `directory`; each connection needs a user's name and password.
 
     `password` is the platform's, `keeper_password` that of whoever looks after it, `controller_password` what the broker
-    shows to its own controller. `jars` is a folder of kafka_jars. `memory` (`256mb`) bounds Java's heap; the process takes
+    shows to its own controller. `jars` is a folder of KAFKA's jars. `memory` (`256mb`) bounds Java's heap; the process takes
     about 150 MB more. `settings` win over SETTINGS. `user` is the account that it runs as when root starts it.
     """
 
@@ -142,7 +143,7 @@ class KafkaServer:
         # Java reads its words from a file, so that nobody sees passwords in the list of processes.
         self._write_text("format.args", "\n".join(_quoted(str(word)) for word in [*self._java()[1:], *words]))
         done = subprocess.run(
-            [kafka_jars.java(), "@format.args"], cwd=self.directory, env=_environment(), user=self.user,
+            [programs.java(), "@format.args"], cwd=self.directory, env=_environment(), user=self.user,
             extra_groups=[] if self.user else None, capture_output=True, text=True, check=False,
         )  # fmt: skip
         for name in ("format.args", "format.properties"):
@@ -272,7 +273,7 @@ class KafkaServer:
     def _java(self) -> list[str | Path]:
         found = _DIGITS.match(self.memory)
         assert found, self.memory
-        return [kafka_jars.java(), f"-Xmx{found[1]}{found[2].lower()}", *JAVA, "-cp", f"{self.jars}/*"]
+        return [programs.java(), f"-Xmx{found[1]}{found[2].lower()}", *JAVA, "-cp", f"{self.jars}/*"]
 
     def _make_directory(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ from tidegate.stack import (
     addresses,
     airflow,
     kafka,
-    kafka_jars,
     pgbouncer,
     pool,
     redis,
@@ -20,6 +19,7 @@ from tidegate.stack import (
     warehouse,
 )
 from tidegate.stack.home import Home
+from tidegate.stack.jars import KAFKA
 from tidegate.stack.lifecycle import API, SAIL, Embedded
 from tidegate.stack.memory import Memory
 from tidegate.stack.port import LOOPBACK
@@ -154,7 +154,7 @@ def _kafka(settings: Settings, memory: Memory) -> Service:
     server = kafka.server_of(settings)
     running = server.running()
     if running:
-        return Service("running", f"{LOOPBACK}:{server.port}", running.pid, kafka_jars.version())
+        return Service("running", f"{LOOPBACK}:{server.port}", running.pid, KAFKA.version)
     return Service("dead" if kafka.NAME in memory.processes else "stopped", None, None, None)
 
 

@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 
 from tidegate.errors import StackError, UnavailableError
 from tidegate.settings import Settings
+from tidegate.stack.jars import OLDEST_JAVA, java_version
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -36,6 +38,7 @@ _JVM = {
 _LOOPBACK = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 _CONNECT_MODE = "SPARK_CONNECT_MODE_ENABLED"
 _CONNECT_PORT = 15002
+_PYTHON = "PYSPARK_PYTHON"
 
 # pyspark keeps its mode in the environment and its gateway in class attributes: one session a process.
 _one_at_a_time = threading.Lock()
@@ -113,12 +116,7 @@ def _jvm(master: str, home: Path) -> Iterator[SparkSession]:
     from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
 
-    java_home = os.environ.get("JAVA_HOME")
-    if shutil.which("java", path=str(Path(java_home) / "bin") if java_home else None) is None:
-        raise StackError(
-            f"JVM Spark ({master}) needs Java 17 or newer, and there is none on PATH or in JAVA_HOME: "
-            "install openjdk-17-jre-headless, or leave TIDEGATE_SPARK_MASTER empty to use Sail"
-        )
+    _require_java(master)
     folder = home / "spark"
     folder.mkdir(parents=True, exist_ok=True)
     log = home / "logs" / "spark.log"
@@ -147,6 +145,20 @@ def _jvm(master: str, home: Path) -> Iterator[SparkSession]:
         SparkContext._gateway = SparkContext._jvm = None
 
 
+def _require_java(master: str) -> None:
+    java_home = os.environ.get("JAVA_HOME")
+    found = shutil.which("java", path=str(Path(java_home) / "bin") if java_home else None)
+    number = java_version(found) if found else None
+    # One that does not say its version may be right; if it is not, Spark's log tells.
+    if found and (number is None or number >= OLDEST_JAVA):
+        return
+    seen = f"found Java {number} at {found}" if found else "there is none on PATH or in JAVA_HOME"
+    raise StackError(
+        f"JVM Spark ({master}) needs Java {OLDEST_JAVA} or newer, and {seen}: install openjdk-17-jre-headless, "
+        "or leave TIDEGATE_SPARK_MASTER empty to use Sail"
+    )
+
+
 def _is_here(master: str) -> bool:
     return master.startswith("local") or urlsplit(master).hostname in ("127.0.0.1", "localhost", "::1")
 
@@ -166,13 +178,15 @@ def _end(gateway: Any) -> None:
 
 @contextmanager
 def _environment(connect_mode: str | None) -> Iterator[None]:
-    # pyspark.sql.functions asks this variable, at each call, which engine's columns it should make.
-    before = os.environ.pop(_CONNECT_MODE, None)
-    if connect_mode is not None:
-        os.environ[_CONNECT_MODE] = connect_mode
+    # pyspark.sql.functions asks the first variable, at each call, which engine's columns it should make. By the second a
+    # JVM finds the Python that it runs ours with: it would take any `python3` on PATH, whatever its version.
+    wanted = {_CONNECT_MODE: connect_mode, _PYTHON: os.environ.get(_PYTHON) or sys.executable}
+    before = {name: os.environ.pop(name, None) for name in wanted}
+    os.environ.update({name: value for name, value in wanted.items() if value is not None})
     try:
         yield
     finally:
-        os.environ.pop(_CONNECT_MODE, None)
-        if before is not None:
-            os.environ[_CONNECT_MODE] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
