@@ -1,3 +1,4 @@
 """What every test of streams may ask for."""
 
+from tests.stream.airline import airline as airline
 from tests.stream.parcels import depot as depot

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     stream = typer.Typer(help="Take topics in, see how they stand, let a held one go on.")
     app.add_typer(stream, name="stream", no_args_is_help=True)
-    for command in (run, status, release):
+    for command in (run, status, release, spark):
         stream.command()(command)
 
 
@@ -104,3 +104,25 @@ def release(
     with connect(settings) as connection:
         hold = ledger.release(connection, contract.dataset, by=by, why=why)
     typer.echo(f"{contract.dataset} goes on: it was held for {hold.reason}")
+
+
+def spark(
+    topic: str = _DATASET,
+    to: str = typer.Option(..., "--to", metavar="FOLDER", help="Where Parquet goes: a path or URL that Spark reaches."),
+    until_idle: bool = typer.Option(False, "--until-idle", help="End when what the topic holds now has been taken in."),
+    every: float = typer.Option(60.0, "--every", min=0.1, help="Seconds between two micro-batches."),
+) -> None:
+    """Take a topic into Parquet by Spark (TIDEGATE_SPARK_MASTER, or this machine's cores): what is new since the last run."""
+    import signal
+    import threading
+
+    from tidegate.settings import get_settings
+    from tidegate.stream import parquet, streams
+
+    settings = get_settings()
+    (contract,) = streams.named(settings, [topic])
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    taken = parquet.take(settings, contract, to, until_idle=until_idle, stop=stop, every=every)
+    typer.echo(f"{contract.dataset}: {taken.rows} rows written to {to}, {taken.refused} refused messages beside them")

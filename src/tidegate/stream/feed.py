@@ -103,18 +103,18 @@ def _headers(pairs: Iterable[tuple[str, bytes | None]]) -> str:
 class Feed:
     """One topic, read by one worker: the partitions that it is told to read, from the offsets that it is told."""
 
-    def __init__(self, settings: Settings, topic: str, group: str) -> None:
+    def __init__(self, place: Settings | kafka.Address, topic: str, group: str) -> None:
         """`group` is the consumer group under which the broker is told how far we are, for others to see."""
-        self._settings, self.topic = settings, topic
+        self._place, self.topic = place, topic
         self._consumer: KafkaConsumer = kafka.consumer(
-            settings,
+            place,
             group=group,
             auto_offset_reset="none",
             fetch_max_bytes=_FETCH_BYTES,
             max_partition_fetch_bytes=_PARTITION_BYTES,
             max_poll_records=_POLL_RECORDS,
         )
-        self._admin = kafka.admin(settings)
+        self._admin = kafka.admin(place)
         self._read: dict[int, int] = {}
 
     def __enter__(self) -> Self:
@@ -134,7 +134,7 @@ class Feed:
             SourceError: there is no such topic.
             UnavailableError: the broker does not answer.
         """
-        with kafka.reached(self._settings):
+        with kafka.reached(self._place):
             (found,) = self._admin.describe_topics([self.topic])
         if found.get("error_code"):
             raise SourceError(
@@ -147,7 +147,7 @@ class Feed:
         from kafka import TopicPartition
 
         parts = [TopicPartition(self.topic, number) for number in partitions]
-        with kafka.reached(self._settings):
+        with kafka.reached(self._place):
             first, end = self._consumer.beginning_offsets(parts), self._consumer.end_offsets(parts)
         return {part.partition: Span(first[part], end[part]) for part in parts}
 
@@ -160,7 +160,7 @@ class Feed:
         """Read these partitions, and no others, from these offsets on."""
         from kafka import TopicPartition
 
-        with kafka.reached(self._settings):
+        with kafka.reached(self._place):
             self._consumer.assign([TopicPartition(self.topic, number) for number in positions])
             for number, offset in positions.items():
                 self._consumer.seek(TopicPartition(self.topic, number), offset)
@@ -179,7 +179,7 @@ class Feed:
 
         haul, begun = Haul(), time.monotonic()
         while haul.bytes < most_bytes and ((left := begun + patience - time.monotonic()) > 0 or busy()):
-            with kafka.reached(self._settings):
+            with kafka.reached(self._place):
                 try:
                     found = kafka.poll(self._consumer, max(left, _BREATH), _POLL_RECORDS)
                 except OffsetOutOfRangeError as error:
@@ -198,7 +198,7 @@ class Feed:
         self.read_from(positions)
         found, begun = dict[int, int](), time.monotonic()
         while len(found) < len(positions) and time.monotonic() < begun + _PATIENCE:
-            with kafka.reached(self._settings):
+            with kafka.reached(self._place):
                 for part, records in kafka.poll(self._consumer, _PATIENCE / 10).items():
                     found.setdefault(part.partition, records[0].timestamp)
         return datetime.fromtimestamp(min(found.values()) / 1000, UTC) if found else None
@@ -211,13 +211,13 @@ class Feed:
         if not wait:
             self._consumer.commit_async(told)
             return
-        with kafka.reached(self._settings):
+        with kafka.reached(self._place):
             self._consumer.commit(told)
 
     def hinted(self, partition: int) -> int | None:
         """Return what the broker was told of a partition."""
         from kafka import TopicPartition
 
-        with kafka.reached(self._settings):
+        with kafka.reached(self._place):
             offset: int | None = self._consumer.committed(TopicPartition(self.topic, partition))
         return offset

@@ -86,6 +86,34 @@ class Sieve:
         finally:
             engine.unregister("messages")
 
+    def judged(self, messages: pa.Table) -> pa.Table:
+        """Return each message's place, and a struct of its row or one of its refusal; copies of a key are not looked for.
+
+        `messages` is laid as a haul's table. Times of day are texts in `row`: not everybody who reads it has such a type.
+        """
+        values = {c.name: identifier(c.name) for c in self.contract.columns}
+        values |= {
+            c.name: f"CAST({values[c.name]} AS VARCHAR)" for c in self.contract.columns if c.postgres_type == "time"
+        }
+        row = ", ".join(f"{identifier(name)} := {value}" for name, value in values.items())
+        kind, column, expected = (
+            f'([{", ".join(literal(rule[place]) for rule in self._rules)}])["rule$" + 1]' for place in range(3)
+        )
+        said = (
+            "sent_at := sent_at, message_key := key, message_value := value, headers := headers, "
+            f"column_name := {column}, value := {self._found}, rule := {kind}, expected := {expected}"
+        )
+        engine = self._engine
+        engine.register("messages", messages)
+        try:
+            return engine.sql(
+                f'SELECT {", ".join(MESSAGE)}, CASE WHEN "rule$" IS NULL THEN {self._partition} END AS _partition, '
+                f'CASE WHEN "rule$" IS NULL THEN struct_pack({row}) END AS "row", '
+                f'CASE WHEN "rule$" IS NOT NULL THEN struct_pack({said}) END AS refused FROM ({self._select})'
+            ).to_arrow_table()
+        finally:
+            engine.unregister("messages")
+
     def _one(self, query: str) -> tuple[Any, ...]:
         (row,) = self._engine.execute(query).fetchall()
         return tuple(row)
@@ -143,13 +171,18 @@ class Sieve:
         ).fetchall()
 
     def _refused(self) -> list[RefusedMessage]:
-        columns = {number: column for number, (_, column, _) in enumerate(self._rules) if column and "," not in column}
-        found = " ".join(f"WHEN {number} THEN {check.text_of(column)}" for number, column in columns.items())
         rows = self._engine.execute(
-            f'SELECT topic_partition, message_offset, sent_at, key, value, headers, "rule$", CASE "rule$" {found} END '
+            f'SELECT topic_partition, message_offset, sent_at, key, value, headers, "rule$", {self._found} '
             'FROM checked WHERE "rule$" IS NOT NULL ORDER BY topic_partition, message_offset'
         ).fetchall()
         return [self._refusal(message, rule, text) for *message, rule, text in rows]
+
+    @property
+    def _found(self) -> str:
+        """What a refused message has in the column of the rule that it breaks, as text."""
+        columns = {number: column for number, (_, column, _) in enumerate(self._rules) if column and "," not in column}
+        found = " ".join(f"WHEN {number} THEN {check.text_of(column)}" for number, column in columns.items())
+        return f'CASE "rule$" {found} END'
 
     def refusal(self, haul: Haul, place: int) -> RefusedMessage:
         """Return the refusal of the message at `place` in the haul, whose key another one has that said something else."""
