@@ -1220,8 +1220,7 @@ CREATE TABLE quarantine.refused_message (
     refused_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     closed_at timestamp with time zone,
     copied_at timestamp with time zone,
-    CONSTRAINT refused_message_check CHECK (((state = 'open'::text) = (closed_at IS NULL))),
-    CONSTRAINT refused_message_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text])))
+    CONSTRAINT refused_message_check CHECK (((state = 'open'::text) = (closed_at IS NULL)))
 );
 
 COMMENT ON TABLE quarantine.refused_message IS 'Messages that their contract refused, as they came, until somebody repairs and replays them; never deleted.';
@@ -1428,6 +1427,9 @@ ALTER TABLE ONLY quarantine.refused_message
 
 ALTER TABLE ONLY quarantine.refused_message
     ADD CONSTRAINT refused_message_pkey PRIMARY KEY (refused_message_id);
+
+ALTER TABLE quarantine.refused_message
+    ADD CONSTRAINT refused_message_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text, 'dismissed'::text]))) NOT VALID;
 
 ALTER TABLE ONLY quarantine.refused_row
     ADD CONSTRAINT refused_row_batch_id_source_file_line_key UNIQUE (batch_id, source_file, line);

@@ -120,6 +120,10 @@ _LATER: list[tuple[str, str, str, dict[str, Any]]] = [
         _ROWS["ops.batch"][0] | {"batch_id": "four", "partition": "2014-03", "state": "archived"},
     ),
     ("ops.decision", "decision_action_check", "restore", _ROWS["ops.decision"][0] | {"subject": "four", "action": "restore"}),
+    (
+        "quarantine.refused_message", "refused_message_state_check", "dismissed",
+        _ROWS["quarantine.refused_message"][0] | {"message_offset": 1, "state": "dismissed", "closed_at": "2024-03-01"},
+    ),
 ]  # fmt: skip
 
 

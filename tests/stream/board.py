@@ -76,7 +76,7 @@ class Board:
         self.connection = self._stack.enter_context(connect(self.settings))
         self._sieve = Sieve(self.contract, "200MB")
         self._stack.callback(self._sieve.close)
-        prepare(self.connection, self.contract)
+        prepare(self.connection, self._sieve)
         with self.connection.transaction():
             ledger.begin(self.connection, self.contract, "i1", self.partition, None, 0)
         self.connection.commit()

@@ -52,6 +52,7 @@ def erase(
     """Erase what is personal in a person's rows, wherever they lie; the rows and their other facts stay."""
     from tidegate.commands._display import print_json
     from tidegate.contracts import load_all
+    from tidegate.contracts.model import in_words
     from tidegate.errors import UsageError
     from tidegate.observe import logs
     from tidegate.people.erase import erase as erased
@@ -80,6 +81,12 @@ def erase(
         )
     if rows:
         typer.echo("backups that were taken before still hold it: `tidegate backup list` tells until when")
+    for contract in contracts:
+        if rows and contract.topic is not None and person.is_known_to(contract):
+            kept = in_words(contract.topic.kept)
+            typer.echo(
+                f"messages that were sent to {contract.topic.name} lie there for {kept or 'as long as it keeps them'}"
+            )
 
 
 def again(json: bool = _JSON) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from tidegate.ingest.refused_messages import RefusedMessage
     from tidegate.settings import Settings
     from tidegate.stores.postgres import Connection
-    from tidegate.stream.repair import RefusedMessage
 
 _JSON = typer.Option(False, "--json", help="As JSON, for scripts.")
 _DATASET = typer.Option(None, "--dataset", help="Only of this dataset.")
@@ -30,14 +30,13 @@ def register(app: typer.Typer) -> None:
 def list_(dataset: str | None = _DATASET, json: bool = _JSON) -> None:
     """Count refused rows by batch, and refused messages by topic, by rule and state."""
     from tidegate.commands._display import print_json, print_table
-    from tidegate.ingest import quarantine
+    from tidegate.ingest import quarantine, refused_messages
     from tidegate.settings import get_settings
     from tidegate.stores.postgres import connect
-    from tidegate.stream import repair
 
     with connect(get_settings()) as connection:
         found = quarantine.counts(connection, dataset)
-        messages = repair.counts(connection, dataset)
+        messages = refused_messages.counts(connection, dataset)
     if json:
         print_json(found + messages)
         return
@@ -63,14 +62,14 @@ def show(
     from tidegate.commands._display import print_facts, print_json, print_table
     from tidegate.errors import UsageError
     from tidegate.gates import ledger
-    from tidegate.ingest import quarantine
+    from tidegate.ingest import quarantine, refused_messages
     from tidegate.settings import get_settings
     from tidegate.stores.postgres import connect
 
     settings = get_settings()
     with connect(settings) as connection:
         if messages := _messages(connection, subject):
-            _show_messages(messages, one=subject.startswith("m"), json=json)
+            _show_messages(refused_messages.opened(settings, messages), one=subject.startswith("m"), json=json)
             return
         # Numbers of rows are counted from 1; an id of 16 digits and letters may be all digits.
         one = quarantine.rows(connection, ids=[int(subject)]) if subject.isdigit() and len(subject) < 16 else []
@@ -104,12 +103,13 @@ def show(
 
 def _messages(connection: Connection, subject: str) -> list[RefusedMessage]:
     """Return the refused message of that number, or those of that micro-batch."""
+    from tidegate.ingest.refused_messages import messages
     from tidegate.stream import repair
 
     number = subject.removeprefix(repair.MARK)
     if subject.startswith(repair.MARK) and number.isdigit():
-        return repair.messages(connection, ids=[int(number)])
-    return repair.messages(connection, batch_id=subject)
+        return messages(connection, ids=[int(number)])
+    return messages(connection, batch_id=subject)
 
 
 def _show_messages(messages: list[RefusedMessage], *, one: bool, json: bool) -> None:
@@ -169,11 +169,12 @@ def export(
 
 def _export_messages(settings: Settings, to: Path, dataset: str | None, batch: str | None) -> None:
     from tidegate.errors import UsageError
+    from tidegate.ingest.refused_messages import messages, opened
     from tidegate.stores.postgres import connect
     from tidegate.stream import repair
 
     with connect(settings) as connection:
-        found = repair.messages(connection, dataset=dataset, batch_id=batch, state="open")
+        found = messages(connection, dataset=dataset, batch_id=batch, state="open")
     datasets = sorted({message.dataset for message in found})
     if len(datasets) > 1:
         raise UsageError(f"refused messages wait for {', '.join(datasets)}: say which with --dataset or --batch")
@@ -181,7 +182,7 @@ def _export_messages(settings: Settings, to: Path, dataset: str | None, batch: s
         raise UsageError("no open message in quarantine matches; `tidegate quarantine list` shows what there is")
     if to.exists():
         raise UsageError(f"{to} exists already, perhaps with somebody's repairs: name another file")
-    count = repair.export(found, to)
+    count = repair.export(opened(settings, found), to)
     typer.echo(f"{count} refused messages of {datasets[0]} written to {to}: repair `value` in each line, then")
     typer.echo(f"tidegate quarantine replay {to}")
 
@@ -196,8 +197,9 @@ def _replay_messages(settings: Settings, file: Path) -> None:
     typer.echo(f"{done.contract.dataset}: {done.taken} messages accepted{known}, {len(done.refused)} refused{before}")
     if done.refused:
         wrong = [
-            f"{file}:{line}: message m{number}{f', column {r.column}' if r.column else ''}: found {r.found!r}, "
-            f"expected {r.expected}"
+            f"{file}:{line}: message m{number}{f', column {r.column}' if r.column else ''}: "
+            # Errors are kept in logs, and shown to whoever looks over a shoulder.
+            f"found {'something else' if done.contract.discreet else repr(r.found)}, expected {r.expected}"
             for number, (line, r) in sorted(done.refused.items())
         ]
         raise SourceError(

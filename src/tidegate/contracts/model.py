@@ -180,6 +180,8 @@ class Topic:
     """A larger message is refused."""
     sample: int
     """As many of the newest rows of each run does Great Expectations judge; 0 is none."""
+    kept: timedelta | None = None
+    """For how long at the most the broker may keep messages; None is as long as it does."""
 
     @property
     def dead_letters(self) -> str:
@@ -323,6 +325,11 @@ class Contract:
     def sealed(self) -> tuple[str, ...]:
         """The names of the columns that are sealed."""
         return tuple(column.name for column in self.columns if column.sealed)
+
+    @property
+    def discreet(self) -> bool:
+        """Whether a row's record is not for everybody: one of its columns is classified or personal."""
+        return any(c.classification not in (None, "public") or "personal" in c.tags for c in self.columns)
 
     @property
     def project(self) -> Path:

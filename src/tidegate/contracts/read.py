@@ -321,26 +321,27 @@ class _Reader:
                 where, f"eventTime must name a required column of type timestamptz, found {event_time or 'nothing'!r}"
             )
         hidden = next((c for c in columns if c.classification not in (None, "public") or "personal" in c.tags), None)
-        if hidden is not None:
+        if hidden is not None and "topicRetention" not in custom:
             raise self.refuse(
                 where,
-                f"column {hidden.name!r} is {hidden.classification or 'personal'}, and a topic keeps messages in plain: "
-                "leave it out of the messages, or deliver the dataset as files",
+                f"column {hidden.name!r} is {hidden.classification or 'personal'}, and a topic keeps messages in plain, where neither "
+                "keys nor erasure reach: say how long at the most (topicRetention, as `7 d`), or leave it out of the messages",
             )
         return Topic(
             name=str(custom.get("topic") or self.document["schema"][0]["name"]),
             event_time=event_time,
-            lateness=self.span(custom.get("allowedLateness", "0 s"), where),
+            lateness=self.span(custom.get("allowedLateness", "0 s"), "allowedLateness", where),
             max_message_bytes=self.count(custom.get("maxMessageBytes", _LARGEST_MESSAGE), "maxMessageBytes", where),
             sample=self.count(custom.get("sample", _SAMPLE), "sample", where),
+            kept=self.span(custom["topicRetention"], "topicRetention", where) if "topicRetention" in custom else None,
         )
 
-    def span(self, text: Any, where: list[str | int]) -> timedelta:
+    def span(self, text: Any, name: str, where: list[str | int]) -> timedelta:
         """Read `2 d` or `90 minutes`."""
         number, _, unit = str(text).strip().partition(" ")
         seconds = _UNITS.get(unit.strip().lower())
         if seconds is None or not re.fullmatch(r"\d+(\.\d+)?", number):
-            raise self.refuse(where, f"allowedLateness needs a number and a unit, as `2 d`; found {text!r}")
+            raise self.refuse(where, f"{name} needs a number and a unit, as `2 d`; found {text!r}")
         return timedelta(seconds=seconds * float(number))
 
     def count(self, value: Any, name: str, where: list[str | int]) -> int:

@@ -11,7 +11,7 @@ from psycopg import sql
 from tidegate.contracts import Column, Contract
 from tidegate.contracts.types import SEALED
 from tidegate.evidence.auth import Finding
-from tidegate.gates.tables import BatchTable, of_batches
+from tidegate.gates.tables import BatchTable, of_batches, of_streams
 from tidegate.ingest import quarantine
 from tidegate.stores.postgres import Connection, number
 
@@ -49,7 +49,7 @@ def audit(connection: Connection, contracts: Sequence[Contract]) -> EncryptionAu
     findings: list[Finding] = []
     refused = 0
     for contract in (contract for contract in contracts if contract.sealed):
-        for found in of_batches(connection, contract.dataset):
+        for found in (*of_batches(connection, contract.dataset), *of_streams(connection, contract.dataset)):
             with connection.transaction():
                 connection.execute("SELECT ops.enter_all()")
                 here = [_count(connection, found, column) for column in contract.sealed if column in found.columns]
@@ -64,6 +64,15 @@ def audit(connection: Connection, contracts: Sequence[Contract]) -> EncryptionAu
         refused += number(
             connection, "SELECT count(*) FROM quarantine.refused_row WHERE dataset = %s", [contract.dataset]
         )
+        told = number(
+            connection,
+            "SELECT count(*) FROM quarantine.refused_message WHERE dataset = %s AND jsonb_typeof(headers) <> 'object'",
+            [contract.dataset],
+        )
+        if told:
+            findings.append(
+                Finding("quarantine.refused_message", f"{told} messages of {contract.dataset} in plain", _REMEDY)
+            )
         if bare:
             findings.append(Finding("quarantine.refused_row", f"{bare} rows of {contract.dataset} in plain", _REMEDY))
     return EncryptionAudit(counted, refused, findings)

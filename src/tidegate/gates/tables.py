@@ -1,4 +1,7 @@
-"""The tables of batches, wherever they stand: staged, published, replaced, set aside. A name ends with its batch's id."""
+"""The tables of batches, wherever they stand: staged, published, replaced, set aside; and those of streams' partitions.
+
+The name of a batch's table ends with its id; what rows of a topic are written to belongs to no batch.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from tidegate.stores.postgres import Connection, table
 
 @dataclass(frozen=True)
 class BatchTable:
-    """The table of one batch; `schema` is of the moment of asking, `oid` stays. `columns` maps names to types, in order."""
+    """The table of one batch, or of a stream's partition, whose `batch_id` is empty.
+
+    `schema` is of the moment of asking, `oid` stays. `columns` maps names to types, in order.
+    """
 
     oid: int
     schema: str
@@ -26,6 +32,11 @@ class BatchTable:
     def sql(self) -> sql.Composed:
         """Its name, quoted."""
         return table(self.schema, self.name)
+
+    @property
+    def turn(self) -> str:
+        """The name of the lock under which one process at a time changes rows of a stream's partition."""
+        return f"rows of {self.schema}.{self.name}"
 
     @property
     def sealed(self) -> tuple[str, ...]:
@@ -49,5 +60,26 @@ def of_batches(connection: Connection, dataset: str | None = None, batch_id: str
         ORDER BY b.created_at, b.batch_id
         """,
         {"dataset": dataset, "batch_id": batch_id},
+    ).fetchall()
+    return [BatchTable(**row) for row in rows]
+
+
+def of_streams(connection: Connection, dataset: str | None = None) -> list[BatchTable]:
+    """Return every table that rows of a topic are written to, which no batch has brought along, of all datasets or one."""
+    rows = connection.execute(
+        """
+        SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, '' AS batch_id, p.relname AS dataset,
+            json_object_agg(a.attname, format_type(a.atttypid, NULL) ORDER BY a.attnum) AS columns
+        FROM pg_class AS c
+        JOIN pg_inherits AS i ON i.inhrelid = c.oid
+        JOIN pg_class AS p ON p.oid = i.inhparent AND p.relkind = 'p'
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.oid = p.relnamespace
+        JOIN ops.table_layout AS l ON l.dataset = p.relname
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relkind = 'r' AND n.nspname IN ('raw', 'core') AND (%(dataset)s::text IS NULL OR l.dataset = %(dataset)s)
+          AND NOT EXISTS (SELECT FROM ops.batch WHERE batch_id = right(c.relname, 16))
+        GROUP BY c.oid, n.nspname, c.relname, p.relname ORDER BY c.relname
+        """,
+        {"dataset": dataset},
     ).fetchall()
     return [BatchTable(**row) for row in rows]

@@ -17,9 +17,10 @@ from tidegate.errors import UsageError
 from tidegate.gates import audit
 from tidegate.gates.claim import claim
 from tidegate.gates.ledger import Batch
-from tidegate.gates.tables import BatchTable, of_batches
-from tidegate.ingest import quarantine
+from tidegate.gates.tables import BatchTable, of_batches, of_streams
+from tidegate.ingest import quarantine, refused_messages
 from tidegate.ingest.quarantine import SEALED, RefusedRow
+from tidegate.ingest.refused_messages import Parts, RefusedMessage
 from tidegate.ingest.spool import spool
 from tidegate.people import places, request
 from tidegate.people.person import Person, personal
@@ -29,7 +30,7 @@ from tidegate.sealing import Seal, columns
 from tidegate.sealing.values import armour
 from tidegate.settings import Settings
 from tidegate.stores import objects
-from tidegate.stores.postgres import Connection, connect, table
+from tidegate.stores.postgres import Connection, connect, exclusive, table
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +73,9 @@ def _carry_out(settings: Settings, contracts: Iterable[Contract], person: Person
             found = places.batches(connection, contract)
         for batch in found:
             _erase_batch(settings, contract, batch, person, wish)
+        _erase_streamed(settings, contract, person, wish)
         _erase_refused(settings, contract, person, wish)
+        _erase_messages(settings, contract, person, wish)
     with connect(settings, autocommit=True) as connection:
         if request.has_begun(connection, wish):
             _clean(connection, concerned)
@@ -82,12 +85,12 @@ def _carry_out(settings: Settings, contracts: Iterable[Contract], person: Person
 def _clean(connection: Connection, concerned: Sequence[Contract]) -> None:
     """Free the room of the rows as they were, and replace what the planner keeps: values of columns, of anybody."""
     for contract in concerned:
-        for place in of_batches(connection, dataset=contract.dataset):
+        for place in (*of_batches(connection, dataset=contract.dataset), *of_streams(connection, contract.dataset)):
             connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(place.sql))
         # The table of partitions has no rows of its own, and statistics of all of them.
         if connection.execute(_IS_THERE, [contract.schema, contract.table]).fetchone():
             connection.execute(sql.SQL("ANALYZE {}").format(table(contract.schema, contract.table)))
-    connection.execute("VACUUM (ANALYZE) quarantine.refused_row")
+    connection.execute("VACUUM (ANALYZE) quarantine.refused_row, quarantine.refused_message")
     connection.execute("VACUUM pg_statistic")
 
 
@@ -105,6 +108,17 @@ def _erase_batch(settings: Settings, contract: Contract, batch: Batch, person: P
         mine.check()
         mine.connection.commit()
         _erase_landed(settings, mine.connection, contract, batch, person, wish)
+
+
+def _erase_streamed(settings: Settings, contract: Contract, person: Person, wish: Request) -> None:
+    with connect(settings) as connection:
+        found = of_streams(connection, contract.dataset)
+        connection.commit()
+        for place in found:
+            # Rows may be added meanwhile; nobody else changes those that are there.
+            with exclusive(connection, place.turn):
+                _erase_table(connection, settings, contract, place, person, wish)
+                connection.commit()
 
 
 def _erase_table(
@@ -199,6 +213,30 @@ def _erase_refused(settings: Settings, contract: Contract, person: Person, wish:
             )
         request.count(connection, wish, f"quarantine.{contract.dataset}", len(rows))
         audit.note(connection, "erase", "quarantine", contract.table, len(rows), wish.erasure_id)
+
+
+def _erase_messages(settings: Settings, contract: Contract, person: Person, wish: Request) -> None:
+    locks = refused_messages.locks(settings, contract)
+    with connect(settings) as connection:
+        found = places.refused_of_topic(connection, settings, contract, person)
+        if not found:
+            return
+        request.begin(settings, connection, wish)
+        for message in found:
+            # Key and headers may be anything, and tell of nothing that a row has.
+            parts = Parts(None, _without_person(contract, message), "[]", None)
+            shut = parts if locks is None else locks.shut(parts)
+            refused_messages.rewrite(connection, message.refused_message_id, shut, dismiss=True)
+        request.count(connection, wish, f"quarantine.messages of {contract.dataset}", len(found))
+        audit.note(connection, "erase", "quarantine", contract.table, len(found), wish.erasure_id)
+
+
+def _without_person(contract: Contract, message: RefusedMessage) -> bytes:
+    """Return a refused message without what is personal; of one that was no object, nothing stays."""
+    known = {column.name for column in contract.columns}
+    kept = known - set(personal(contract)) - {message.column_name}
+    told = {name: value if name in kept else "" for name, value in places.members(message).items() if name in known}
+    return json.dumps(told).encode() if told else TEXT.encode()
 
 
 def _blank(contract: Contract, row: RefusedRow) -> dict[str, Any]:

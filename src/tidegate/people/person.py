@@ -18,8 +18,8 @@ from tidegate.sealing import Key
 
 PERSONAL = "personal"
 _PURPOSE = b"tidegate: whom it is about"
-#: What stands around the values of a line that was no record.
-_BETWEEN = re.compile(r"[,;|\t\s\"']+")
+#: What stands around the values of a line that was no record, or of a message that was no object.
+_BETWEEN = re.compile(r"[,;|\t\s\"'{}\[\]]+")
 
 
 def personal(contract: Contract) -> tuple[str, ...]:

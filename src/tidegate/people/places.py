@@ -1,7 +1,8 @@
-"""Where rows of a dataset lie: the tables of its batches, their landed files, the quarantine; read there as values."""
+"""Where rows of a dataset lie: the tables of its batches and its stream, landed files, the quarantine; read there as values."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,8 +12,9 @@ from tidegate.contracts import Contract
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
 from tidegate.gates.tables import BatchTable, of_batches
-from tidegate.ingest import quarantine
+from tidegate.ingest import quarantine, refused_messages
 from tidegate.ingest.quarantine import RefusedRow
+from tidegate.ingest.refused_messages import RefusedMessage
 from tidegate.people.person import Person, personal
 from tidegate.sealing import Seal, columns, keyring
 from tidegate.settings import Settings
@@ -119,3 +121,28 @@ def refused_rows(connection: Connection, settings: Settings, contract: Contract,
     texts = ([*row.record.values(), row.value] for row in rows)
     named = (person.is_anywhere_in([str(text) for text in given if text is not None]) for given in texts)
     return [row for row, is_named in zip(rows, named, strict=True) if is_named]
+
+
+def refused_of_topic(
+    connection: Connection, settings: Settings, contract: Contract, person: Person
+) -> list[RefusedMessage]:
+    """Return the refused messages in which the person is named, wherever in them, as they came."""
+    found = refused_messages.opened(settings, refused_messages.messages(connection, dataset=contract.dataset))
+    return [message for message in found if person.is_anywhere_in(_texts(message))]
+
+
+def _texts(message: RefusedMessage) -> list[str]:
+    """Return whatever a message says that may be a value: its parts as text, and the values of its object."""
+    value = (message.message_value or b"").decode(errors="backslashreplace")
+    key = (message.message_key or b"").decode(errors="backslashreplace")
+    headers = [str(part) for pair in message.headers for part in pair]
+    return [value, key, *headers, *map(str, members(message).values()), message.value or ""]
+
+
+def members(message: RefusedMessage) -> dict[str, Any]:
+    """Return the values of the object that a message is; of one that is none, nothing."""
+    try:
+        document = json.loads(message.message_value or b"")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tidegate.contracts import Contract
 from tidegate.gates import audit
+from tidegate.gates.tables import of_streams
 from tidegate.people import places
 from tidegate.people.person import Person
 from tidegate.settings import Settings
@@ -43,6 +44,12 @@ def reveal(
                 found += [Found(table.schema, batch.batch_id, _values(row)) for row in rows]
             landed = places.landed_rows(settings, contract, batch, person)
             found += [Found("landing", batch.batch_id, row) for row in landed]
+        for stream in of_streams(connection, contract.dataset):
+            rows = places.rows_of(connection, settings, contract, stream, person)
+            found += [Found(stream.schema, str(row.get("_batch_id", "")), _values(row)) for row in rows]
+        for message in places.refused_of_topic(connection, settings, contract, person):
+            told = places.members(message) or {"line": (message.message_value or b"").decode(errors="backslashreplace")}
+            found.append(Found("quarantine", message.batch_id, told))
         for refused in places.refused_rows(connection, settings, contract, person):
             found.append(Found("quarantine", refused.batch_id, refused.record))
         counts: dict[str, int] = {}

@@ -56,6 +56,14 @@ def mask(dsn: str, contracts: Sequence[Contract]) -> dict[str, list[str]]:
         if refused.rowcount:
             connection.execute("VACUUM FULL quarantine.refused_row")
             done["quarantine.refused_row"] = ["record", "value"]
+        messages = connection.execute(
+            "UPDATE quarantine.refused_message SET message_key = NULL, message_value = NULL, headers = '[]', value = NULL "
+            "WHERE dataset = ANY (%s)",
+            [[contract.dataset for contract in contracts if contract.discreet]],
+        )
+        if messages.rowcount:
+            connection.execute("VACUUM FULL quarantine.refused_message")
+            done["quarantine.refused_message"] = ["message_key", "message_value", "headers", "value"]
         # What the planner knows of a column are values of it, for a table of partitions too, which has no rows itself.
         connection.execute("DELETE FROM pg_statistic")
         connection.execute("VACUUM FULL pg_statistic")

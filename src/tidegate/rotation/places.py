@@ -13,8 +13,10 @@ from psycopg import sql
 from tidegate.contracts import load_all
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
-from tidegate.gates.tables import BatchTable, of_batches
+from tidegate.gates.tables import BatchTable, of_batches, of_streams
+from tidegate.ingest import refused_messages
 from tidegate.ingest.quarantine import SEALED
+from tidegate.ingest.refused_messages import RefusedMessage, envelopes, parts_of
 from tidegate.sealing import Keyring, columns
 from tidegate.sealing.values import from_armour, key_of
 from tidegate.settings import Settings
@@ -47,8 +49,8 @@ class KeyUse:
 
 
 def tables(connection: Connection, dataset: str | None = None) -> list[BatchTable]:
-    """Return every table that holds sealed values, whichever schema it stands in."""
-    return [table for table in of_batches(connection, dataset) if table.sealed]
+    """Return every table that holds sealed values, whichever schema it stands in; those of streams come last."""
+    return [t for t in (*of_batches(connection, dataset), *of_streams(connection, dataset)) if t.sealed]
 
 
 def landed(settings: Settings, connection: Connection, dataset: str | None = None) -> list[Batch]:
@@ -67,6 +69,17 @@ def refused(connection: Connection, dataset: str | None = None) -> Iterator[list
     ).fetchall()
     for some in batched(rows, REFUSED_ROWS):
         yield list(some)
+
+
+def refused_of_topics(connection: Connection, dataset: str | None = None) -> Iterator[list[RefusedMessage]]:
+    """Yield the sealed messages of the quarantine, some at a time."""
+    rows = connection.execute(
+        "SELECT refused_message_id AS id FROM quarantine.refused_message "
+        "WHERE jsonb_typeof(headers) = 'object' AND (%(dataset)s::text IS NULL OR dataset = %(dataset)s) ORDER BY 1",
+        {"dataset": dataset},
+    ).fetchall()
+    for some in batched(rows, REFUSED_ROWS):
+        yield refused_messages.messages(connection, ids=[row["id"] for row in some])
 
 
 def in_tables(connection: Connection, table: BatchTable) -> Counter[str]:
@@ -102,6 +115,9 @@ def census(settings: Settings, keys: Keyring | None) -> list[KeyUse]:
         for rows in refused(connection):
             armoured = [text for row in rows for text in (row["value"], row["record"]) if text is not None]
             used["quarantine"].update(key_of(from_armour(text) or b"") or "" for text in armoured)
+        for messages in refused_of_topics(connection):
+            parts = (part for message in messages for part in envelopes(parts_of(message)))
+            used["quarantine"].update(key_of(part) or "" for part in parts)
         known = {
             row["key_id"]: row
             for row in connection.execute("SELECT key_id, made_at, retired_at FROM ops.encryption_key ORDER BY made_at")

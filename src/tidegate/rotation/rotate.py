@@ -19,6 +19,8 @@ from tidegate.errors import BusyError
 from tidegate.gates.ledger import Batch
 from tidegate.gates.tables import BatchTable
 from tidegate.ingest.quarantine import SEALED, Locks
+from tidegate.ingest.refused_messages import Locks as MessageLocks
+from tidegate.ingest.refused_messages import parts_of, rewrite
 from tidegate.ingest.spool import spool
 from tidegate.rotation import places
 from tidegate.sealing import Keyring, Seal, columns
@@ -66,11 +68,18 @@ def rotate(settings: Settings, keys: Keyring, dataset: str | None, say: Say) -> 
                 say(
                     f"{batch.dataset} {batch.partition}: batch {batch_id}: {rows} rows, {values} values of its landed file"
                 )
+        for table in (table for table in tables if not table.batch_id):
+            try:
+                with exclusive(connection, table.turn):
+                    done["rows"] += _renew_table(connection, settings, keys, table)
+            except BusyError:
+                busy.append(table.name)
         done["refused rows"] += _renew_refused(connection, keys, dataset)
+        done["refused messages"] += _renew_messages(connection, keys, dataset)
     _vacuum(settings, tables)
     if busy:
         raise BusyError(
-            f"{len(busy)} batches are being worked on ({', '.join(busy[:3])}), and keep their keys: run it again; all others "
+            f"{len(busy)} tables are being worked on ({', '.join(busy[:3])}), and keep their keys: run it again; all others "
             f"are under {keys.newest.id}"
         )
     retire(settings, keys)
@@ -200,6 +209,19 @@ def _renew_refused(connection: Connection, keys: Keyring, dataset: str | None) -
                 )
             connection.commit()
             done += len(changed)
+    return done
+
+
+def _renew_messages(connection: Connection, keys: Keyring, dataset: str | None) -> int:
+    done = 0
+    for some in places.refused_of_topics(connection, dataset):
+        with connection.transaction():
+            for message in some:
+                there = parts_of(message)
+                if (renewed := MessageLocks.of(keys, message.dataset).renew(there)) != there:
+                    rewrite(connection, message.refused_message_id, renewed)
+                    done += 1
+        connection.commit()
     return done
 
 

@@ -1,4 +1,4 @@
-"""Bookings as deliveries in the inbox: made-up passengers on the demo year's real flights, the same ones each time.
+"""Bookings as deliveries in the inbox, and as they are made: made-up passengers on the demo year's real flights, the same ones each time.
 
 Names are drawn from short lists, addresses and numbers from ranges that are nobody's.
 """
@@ -17,6 +17,10 @@ from tidegate.run import demo
 from tidegate.settings import Settings
 
 DATASET = "bookings"
+#: The dataset of the same seats as messages, each when it is booked.
+STREAM = "booking_event"
+#: Oldest first; of one moment by their key.
+ORDER = "booked_at, booking_id"
 #: Rows a month; two thousand of some 28,000 flights' seats.
 SEATS = 2000
 
@@ -59,6 +63,18 @@ def bookings(flights: bytes, month: str, seats: int) -> bytes:
     writer.writerow(_HEADER)
     writer.writerows(_seat(chance, flight, number) for number, flight in enumerate(chance.choices(rows, k=seats)))
     return text.getvalue().encode()
+
+
+def made(first: date, last: date) -> str:
+    """Return DuckDB's SELECT of the rows of table `bookings` that fly from `first` to `last`, each with `booked_at`.
+
+    That is within the 60 days before the day of departure, at a moment that follows from the booking's number alone.
+    """
+    return f"""
+SELECT *, CAST(flight_on AS TIMESTAMP) AT TIME ZONE 'UTC'
+    - to_seconds(CAST(1 + md5_number_lower(booking_id) % {60 * 86400} AS BIGINT)) AS booked_at
+FROM {DATASET} WHERE flight_on BETWEEN DATE '{first:%Y-%m-%d}' AND DATE '{last:%Y-%m-%d}'
+"""
 
 
 def _seat(chance: random.Random, flight: dict[str, str], number: int) -> Iterable[object]:

@@ -1,4 +1,4 @@
-"""Event rows as Kafka messages, and the same messages as a poor network and a broken sender would deliver them.
+"""Rows of events as Kafka messages, and the same messages as a poor network and a broken sender would deliver them.
 
 What is disturbed follows from a seed alone, whatever pieces the messages come in. No disturbance changes the right
 answer: every message is there at least once, and what is poisoned comes besides.
@@ -25,19 +25,24 @@ REAL, LATE, DUPLICATE = "real", "late", "duplicate"
 _ECHO_MS = 3_600_000
 
 
-def query(contract: Contract, events: str) -> str:
+#: The aircraft, or carrier and flight number where none is known.
+AIRCRAFT = "coalesce(tailnum, carrier || flight)"
+
+
+def query(contract: Contract, events: str, key: str = AIRCRAFT, order: str = ORDER) -> str:
     """Return DuckDB's SELECT of the messages of event rows: key and value (bytes), event_ms (since 1970), oldest first.
 
-    The key is the aircraft, or carrier and flight number where none is known: what shares a key stays in order. The
-    value is a JSON object of the contract's columns, instants in ISO 8601 to the second, in UTC.
+    `key` and `order` are SQL over the rows: what shares a key stays in order. The value is a JSON object of the
+    contract's columns, instants in ISO 8601 to the second, in UTC.
     """
+    assert contract.topic is not None
     members = ", ".join(
         f"{literal(column.name)}, {_member(column.name, column.postgres_type)}" for column in contract.columns
     )
     return f"""
-SELECT encode(coalesce(tailnum, carrier || flight)) AS key, encode(CAST(json_object({members}) AS VARCHAR)) AS value,
-       epoch_ms(event_at) AS event_ms
-FROM ({events}) AS events ORDER BY {ORDER}
+SELECT encode({key}) AS key, encode(CAST(json_object({members}) AS VARCHAR)) AS value,
+       epoch_ms({identifier(contract.topic.event_time)}) AS event_ms
+FROM ({events}) AS events ORDER BY {order}
 """
 
 
@@ -63,6 +68,10 @@ class Disturbance:
     """Share that is followed by a message made of it that must be refused, of each of POISONS alike often."""
     limit_bytes: int = 65_536
     """What is poisoned by its size has a larger value."""
+    required: str = "event_at"
+    """What is poisoned by lacking a column lacks this one."""
+    unknown: tuple[str, str] = ("event_type", "diverted")
+    """What is poisoned by a value that its contract does not know has this value in this column."""
 
 
 def disturbed(batches: Iterable[pa.Table], disturbance: Disturbance) -> Iterator[pa.Table]:
@@ -123,16 +132,16 @@ def _made(batch: pa.Table, first: int, disturbance: Disturbance, drawn: np.rando
         echo = (chance[4] * _ECHO_MS).astype("i8")
         parts.append(table(again, batch.filter(pa.array(again)), send + echo, rank + 1, np.full(count, DUPLICATE)))
     if poisoned.any():
-        rows = _poisoned(batch.filter(pa.array(poisoned)), kinds[poisoned], disturbance.limit_bytes)
+        rows = _poisoned(batch.filter(pa.array(poisoned)), kinds[poisoned], disturbance)
         parts.append(table(poisoned, rows, send, rank + 2, kinds))
     return pa.concat_tables(parts)
 
 
-def _poisoned(rows: pa.Table, kinds: Iterable[str], limit_bytes: int) -> pa.Table:
+def _poisoned(rows: pa.Table, kinds: Iterable[str], how: Disturbance) -> pa.Table:
     import pyarrow as pa
 
     made = [
-        POISONS[kind](key, value, limit_bytes)
+        POISONS[kind](key, value, how)
         for kind, key, value in zip(kinds, rows["key"].to_pylist(), rows["value"].to_pylist(), strict=True)
     ]
     columns = [pa.array([one[at] for one in made], pa.binary()) for at in (0, 1)]
@@ -154,7 +163,7 @@ def _out_of_order(rows: pa.Table, disturbance: Disturbance, shuffled: np.random.
     return rows.take(pa.array(order)).drop_columns(["number", "send_ms"]).add_column(3, "send_ms", times)
 
 
-Poison = Callable[[bytes, bytes, int], tuple[bytes | None, bytes]]
+Poison = Callable[[bytes, bytes, Disturbance], tuple[bytes | None, bytes]]
 
 
 def _changed(value: bytes, **members: Any) -> bytes:
@@ -165,13 +174,13 @@ def _without(value: bytes, member: str) -> bytes:
     return json.dumps({k: v for k, v in json.loads(value).items() if k != member}, separators=(",", ":")).encode()
 
 
-#: What a message is poisoned by, and how: from key, value and limit in bytes to key and value.
+#: What a message is poisoned by, and how: from key, value and disturbance to key and value.
 POISONS: dict[str, Poison] = {
     "not_json": lambda key, value, _: (key, value[: len(value) // 2]),
     "not_utf8": lambda key, value, _: (key, value[:-1] + b"\xff}"),
     "wrong_type": lambda key, value, _: (key, _changed(value, flight="a number")),
-    "missing_required": lambda key, value, _: (key, _without(value, "event_at")),
-    "unknown_value": lambda key, value, _: (key, _changed(value, event_type="diverted")),
-    "too_large": lambda key, value, limit: (key, _changed(value, remark="x" * limit)),
+    "missing_required": lambda key, value, how: (key, _without(value, how.required)),
+    "unknown_value": lambda key, value, how: (key, _changed(value, **dict([how.unknown]))),
+    "too_large": lambda key, value, how: (key, _changed(value, remark="x" * how.limit_bytes)),
     "null_key": lambda _key, value, _: (None, value),
 }

@@ -18,19 +18,18 @@ from typing import TYPE_CHECKING, Any
 from tidegate.contracts import Contract, load
 from tidegate.errors import UsageError
 from tidegate.ingest.engine import engine_under
-from tidegate.run import demo, events, messages
+from tidegate.run import bookings, demo, events, messages
 from tidegate.run.messages import DUPLICATE, LATE, POISONS, Disturbance
 from tidegate.run.progress import Progress
 from tidegate.settings import Settings
 from tidegate.stores import kafka, topics
-from tidegate.stores.duckdb import literal
+from tidegate.stores.duckdb import identifier, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
     from kafka import KafkaProducer
 
-DATASET = "flight_event"
 #: The record's first and last day, local dates of departure.
 FIRST, LAST = date(2013, 1, 1), date(2013, 12, 31)
 #: Header of each message: the version of the contract that it keeps.
@@ -40,6 +39,21 @@ _PAUSE_SECONDS = 0.005
 _BATCHES_ON_THE_WAY = 2
 #: How long a broker may be away before its messages are given up.
 _PATIENCE_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Record:
+    """Something that can be played: of which dataset, and how its events come to be in DuckDB's table `event`."""
+
+    dataset: str
+    tabulate: Callable[[DuckDBPyConnection, Settings, Path, date, date], None]
+    """From the first and the last day of departures, with a folder for files on the way."""
+    key: str
+    """SQL of a message's key."""
+    order: str
+    """SQL of the order of events, the oldest first."""
+    unknown: tuple[str, str]
+    """A column, and a value that the contract does not know."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +97,13 @@ def play(
     speed: float | None,
     disturbance: Disturbance,
     *,
+    record: Record | None = None,
     topic: str | None = None,
     progress: Progress | None = None,
 ) -> Played:
     """Send the events of the flights that were to depart from `first` to `last`, local dates, and return when all are kept.
 
-    `speed` is seconds of the record to a second of the clock, None as fast as it goes; `topic` is the contract's unless
+    `record` is what is played of them, `FLIGHTS` unless it is named. `speed` is seconds of the record to a second of the clock, None as fast as it goes; `topic` is the contract's unless
     another is named, and is made where it is missing.
 
     Raises:
@@ -99,51 +114,82 @@ def play(
     """
     if not FIRST <= first <= last <= LAST:
         raise UsageError(f"found days from {first} to {last}, expected some from {FIRST} to {LAST} in their order")
-    contract = load(settings, DATASET)
+    record = record or FLIGHTS
+    contract = load(settings, record.dataset)
     assert contract.topic is not None
     topic = topic or contract.topic.name
-    disturbance = replace(disturbance, limit_bytes=contract.topic.max_message_bytes)
+    disturbance = replace(
+        disturbance,
+        limit_bytes=contract.topic.max_message_bytes,
+        required=contract.topic.event_time,
+        unknown=record.unknown,
+    )
     if not topics.exists(settings, topic):
-        topics.create(settings, topic)
+        topics.create(settings, topic, retention=contract.topic.kept)
     folder = settings.home / "replay"
     folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=folder) as scratch,
         engine_under(Path(scratch), settings.duckdb_memory) as engine,
     ):
-        _tabulate(engine, settings, Path(scratch), first, last)
-        sent = messages.disturbed(_by_day(engine, contract, progress), disturbance)
+        engine.execute("SET enable_progress_bar = false")
+        record.tabulate(engine, settings, Path(scratch), first, last)
+        sent = messages.disturbed(_by_day(engine, contract, record, progress), disturbance)
         return _send(settings, contract, topic, sent, _pace(speed))
 
 
-def _tabulate(engine: DuckDBPyConnection, settings: Settings, scratch: Path, first: date, last: date) -> None:
-    """Create the table `event` of what is to be played."""
-    engine.execute("SET enable_progress_bar = false")
+def _flights(engine: DuckDBPyConnection, settings: Settings, scratch: Path, first: date, last: date) -> None:
     for dataset in ("flights", "airports"):
-        contract, file = load(settings, dataset), scratch / f"{dataset}.csv"
-        with demo.original(dataset) as lines, file.open("wb") as copy:
-            copy.writelines(lines)
-        kinds = ", ".join(f"{literal(column.name)}: {literal(column.duckdb_type)}" for column in contract.columns)
-        nulls = ", ".join(map(literal, contract.source.nulls))
-        engine.execute(
-            f"CREATE TABLE {dataset} AS SELECT * FROM read_csv({literal(str(file))}, header = true, "
-            f"types = {{{kinds}}}, nullstr = [{nulls}])"
-        )
-        file.unlink()
+        with demo.original(dataset) as lines:
+            _read(engine, load(settings, dataset), lines, scratch)
     engine.execute(f"CREATE TABLE event AS {events.query(first, last, 'flights', 'airports')}")
 
 
-def _by_day(engine: DuckDBPyConnection, contract: Contract, progress: Progress | None) -> Iterator[pa.Table]:
+def _read(engine: DuckDBPyConnection, contract: Contract, lines: Iterable[bytes], scratch: Path) -> None:
+    """Create a table, called as the dataset, of the lines of one of its deliveries."""
+    file = scratch / f"{contract.dataset}.csv"
+    with file.open("wb") as copy:
+        copy.writelines(lines)
+    kinds = ", ".join(f"{literal(column.name)}: {literal(column.duckdb_type)}" for column in contract.columns)
+    nulls = ", ".join(map(literal, contract.source.nulls))
+    engine.execute(
+        f"CREATE TABLE {contract.dataset} AS SELECT * FROM read_csv({literal(str(file))}, header = true, "
+        f"types = {{{kinds}}}, nullstr = [{nulls}])"
+    )
+    file.unlink()
+
+
+FLIGHTS = Record("flight_event", _flights, messages.AIRCRAFT, events.ORDER, ("event_type", "diverted"))
+
+
+def seats(number: int = bookings.SEATS) -> Record:
+    """Return the record of `number` booked seats a month, those that `bookings` delivers as files."""
+
+    def tabulate(engine: DuckDBPyConnection, settings: Settings, scratch: Path, first: date, last: date) -> None:
+        flights = demo.lines_by_month("flights")
+        months = [month for month in demo.MONTHS if f"{first:%Y-%m}" <= month <= f"{last:%Y-%m}"]
+        files = [bookings.bookings(flights[month], month, number) for month in months]
+        header, _, _ = files[0].partition(b"\n")
+        lines = (file.partition(b"\n")[2] for file in files)
+        _read(engine, load(settings, bookings.DATASET), [header, b"\n", *lines], scratch)
+        engine.execute(f"CREATE TABLE event AS {bookings.made(first, last)}")
+
+    return Record(bookings.STREAM, tabulate, "booking_id", bookings.ORDER, ("email", "no address"))
+
+
+def _by_day(
+    engine: DuckDBPyConnection, contract: Contract, record: Record, progress: Progress | None
+) -> Iterator[pa.Table]:
     """Yield the messages of each day (UTC) on which something happened."""
-    ((begin, end),) = engine.execute(
-        "SELECT CAST(min(event_at) AS date), CAST(max(event_at) AS date) FROM event"
-    ).fetchall()
+    assert contract.topic is not None
+    at = identifier(contract.topic.event_time)
+    ((begin, end),) = engine.execute(f"SELECT CAST(min({at}) AS date), CAST(max({at}) AS date) FROM event").fetchall()
     days = [begin + timedelta(days=n) for n in range((end - begin).days + 1)] if begin else []
     for number, day in enumerate(days):
         if progress:
             progress.count("days", number, len(days))
-        of_day = f"SELECT * FROM event WHERE event_at >= TIMESTAMPTZ '{day} 00:00Z' AND event_at < TIMESTAMPTZ '{day + timedelta(1)} 00:00Z'"
-        yield engine.sql(messages.query(contract, of_day)).to_arrow_table()
+        of_day = f"SELECT * FROM event WHERE {at} >= TIMESTAMPTZ '{day} 00:00Z' AND {at} < TIMESTAMPTZ '{day + timedelta(1)} 00:00Z'"
+        yield engine.sql(messages.query(contract, of_day, record.key, record.order)).to_arrow_table()
     if progress:
         progress.count("days", len(days), len(days))
 

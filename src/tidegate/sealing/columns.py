@@ -37,12 +37,25 @@ def seal(keys: Keyring, contract: Contract, source: Any, target: Path) -> None:
     """Write `target`, the rows of `source` with every confidential column sealed; its values are sealed as their text."""
     import pyarrow as pa
 
-    def closed(seal: Seal, column: pa.Array) -> pa.Array:
-        texts = column.cast(pa.string()).cast(pa.binary())
-        return pa.array(seal.close(texts.to_pylist()), pa.binary())
-
     seals = {name: Seal(keys, place(contract.dataset, name)) for name in contract.sealed}
-    _rewrite(source, target, seals, pa.binary(), closed)
+    _rewrite(source, target, seals, pa.binary(), _closed)
+
+
+def seal_rows(keys: Keyring, contract: Contract, rows: pa.Table) -> pa.Table:
+    """Return rows of the contract's columns, and of others, with every confidential one sealed, as `seal` does of a file."""
+    import pyarrow as pa
+
+    for name in contract.sealed:
+        closed = _closed(Seal(keys, place(contract.dataset, name)), rows.column(name))
+        rows = rows.set_column(rows.schema.get_field_index(name), pa.field(name, pa.binary()), closed)
+    return rows
+
+
+def _closed(seal: Seal, column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    import pyarrow as pa
+
+    texts = column.cast(pa.string()).cast(pa.binary())
+    return pa.array(seal.close(texts.to_pylist()), pa.binary())
 
 
 def open_(keys: Keyring, dataset: str, source: Any, target: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.errors import WrongKeyError
+from tidegate.errors import NoKeyError, WrongKeyError
 from tidegate.sealing.keys import VARIABLE, Keyring
 from tidegate.stores.postgres import Connection
 
@@ -28,3 +28,22 @@ def introduce(connection: Connection, keys: Keyring) -> None:
         "ON CONFLICT (key_id) DO UPDATE SET retired_at = NULL WHERE encryption_key.retired_at IS NOT NULL",
         [keys.newest.id, keys.newest.check.hex()],
     )
+
+
+def require_in_use(connection: Connection, keys: Keyring) -> None:
+    """Make sure, in a transaction that writes, that the newest key was introduced and not retired since; takes no lock.
+
+    Raises:
+        NoKeyError: it was retired, as by a rotation to a key that whoever works for long has not heard of.
+        WrongKeyError: a key of that name has sealed here, and is another one.
+    """
+    row = connection.execute(
+        "SELECT check_value, retired_at FROM ops.encryption_key WHERE key_id = %s", [keys.newest.id]
+    ).fetchone()
+    if row is None or row["check_value"] != keys.newest.check.hex():
+        introduce(connection, keys)
+    elif row["retired_at"] is not None:
+        raise NoKeyError(
+            f"the key {keys.newest.id} was retired at {row['retired_at']:%Y-%m-%d %H:%M:%S}, and this process seals under it "
+            "still: start it again, and it takes the newest one; nothing was written"
+        )

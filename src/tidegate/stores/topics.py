@@ -109,6 +109,12 @@ def exists(settings: Settings, name: str) -> bool:
         return name in admin.list_topics()
 
 
+def retention(settings: Settings, name: str) -> timedelta | None:
+    """Return for how long the broker keeps what comes to a topic, which is there; None is for ever."""
+    with _admin(settings) as admin:
+        return _retention(admin, [name])[name]
+
+
 def tail(settings: Settings, name: str, most: int, *, follow: bool = False) -> Iterator[Message]:
     """Yield the last messages of a topic, the oldest first, and with `follow` what comes then, until one stops asking.
 

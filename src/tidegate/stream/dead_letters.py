@@ -1,6 +1,7 @@
 """Copy refused messages to the topic of dead letters, for whoever sent them; the quarantine keeps the original.
 
 Copied after they were written, and marked when the broker has them: what is cut short is copied again, never left out.
+Of a discreet dataset nothing is copied but the reason and the place, by which the sender finds the message in its topic.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ def copy(settings: Settings, connection: Connection, contract: Contract) -> int:
                 sent = [
                     producer.send(
                         contract.topic.dead_letters,
-                        key=row["message_key"],
-                        value=_value(row),
-                        headers=_told(row),
+                        key=None if contract.discreet else row["message_key"],
+                        value=b"" if contract.discreet else _value(row),
+                        headers=_told(row, came=[] if contract.discreet else row["headers"]),
                     )
                     for row in rows
                 ]
@@ -67,15 +68,18 @@ def _ensure(settings: Settings, topic: str) -> None:
 
 def _value(row: dict[str, Any]) -> bytes | None:
     # With its headers a message of the largest size would be larger than its topic takes.
-    return None if row["rule"] == "too large" else row["message_value"]
+    value = None if row["rule"] == "too large" else row["message_value"]
+    # The client sends none that has neither key nor value.
+    return b"" if value is None and row["message_key"] is None else value
 
 
-def _told(row: dict[str, Any]) -> list[tuple[str, bytes]]:
+def _told(row: dict[str, Any], came: list[tuple[str, str | None]]) -> list[tuple[str, bytes]]:
     """Return the headers as they came, and behind them what was wrong with the message."""
-    came = [(name, (value or "").encode()) for name, value in row["headers"]]
     reasons = {
         "tidegate.topic": row["topic"], "tidegate.partition": row["topic_partition"], "tidegate.offset": row["message_offset"],
         "tidegate.refused_message_id": row["refused_message_id"], "tidegate.column": row["column_name"],
         "tidegate.rule": row["rule"], "tidegate.expected": row["expected"], "tidegate.contract": row["contract_version"],
     }  # fmt: skip
-    return came + [(name, str(value).encode()) for name, value in reasons.items()]
+    return [(name, str(value or "").encode()) for name, value in came] + [
+        (name, str(value).encode()) for name, value in reasons.items()
+    ]

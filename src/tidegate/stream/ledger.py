@@ -198,6 +198,8 @@ def since(settings: Settings, contract: Contract, seen: str | None) -> News:
             {"dataset": contract.dataset, "seen": snapshot if server == now["server"] else None},
         ).fetchall()
         added = [row["batch_id"] for row in rows if row["row_count"]]
+        if contract.tenant is not None:
+            connection.execute("SELECT ops.enter_all()")
         parts = connection.execute(
             sql.SQL("SELECT DISTINCT _partition FROM {} WHERE _batch_id = ANY(%s) ORDER BY 1").format(
                 table(contract.schema, contract.table)

@@ -82,6 +82,11 @@ def take(
 
     if contract.topic is None:
         raise UsageError(f"{contract.dataset} is no stream: {contract.reference} names no server of type kafka")
+    if contract.discreet:
+        raise UsageError(
+            f"{contract.dataset} has columns that are sealed in the warehouse, and Parquet would hold them in plain: take it in "
+            f"by `tidegate stream run {contract.dataset}`"
+        )
     place = files.spell(folder).rstrip("/")
     subscription = Subscription(kafka.address(settings), contract, settings.duckdb_memory, most)
     with subscription.feed() as feed:

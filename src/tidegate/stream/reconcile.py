@@ -105,6 +105,8 @@ def _rows(connection: Connection, contract: Contract) -> tuple[int, int, list[st
     wrote = {row["batch_id"]: row["row_count"] for row in batches}
     if not wrote:
         return 0, 0, []
+    if contract.tenant is not None:
+        connection.execute("SELECT ops.enter_all()")
     counted = connection.execute(
         sql.SQL("SELECT _batch_id, count(*) AS rows FROM {} WHERE _batch_id = ANY(%s) GROUP BY 1").format(
             table(contract.schema, contract.table)

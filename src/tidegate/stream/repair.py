@@ -11,14 +11,14 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tidegate.contracts import Contract
 from tidegate.errors import SourceError
+from tidegate.ingest.refused_messages import RefusedMessage, messages, opened
 from tidegate.settings import Settings
-from tidegate.stores.postgres import Connection, connect
+from tidegate.stores.postgres import connect
 from tidegate.stream.feed import Haul
 from tidegate.stream.sieve import RefusedMessage as Refusal
 from tidegate.stream.sieve import Sieve
@@ -28,36 +28,6 @@ from tidegate.stream.write import prepare, write_repaired
 #: Before the number of a refused message, where numbers of refused rows are meant as well: `m12`.
 MARK = "m"
 ID, REASON, KEY, VALUE, BYTES = "_refused_message_id", "_reason", "key", "value", "value_base64"
-
-
-@dataclass(frozen=True)
-class RefusedMessage:
-    """One row of quarantine.refused_message; `message_value` is the message to the byte."""
-
-    refused_message_id: int
-    batch_id: str
-    dataset: str
-    contract_version: str
-    topic: str
-    topic_partition: int
-    message_offset: int
-    sent_at: datetime
-    message_key: bytes | None
-    message_value: bytes | None
-    headers: list[list[str | None]]
-    column_name: str
-    value: str | None
-    rule: str
-    expected: str
-    state: str
-    refused_at: datetime
-    closed_at: datetime | None
-    copied_at: datetime | None
-
-    @property
-    def place(self) -> str:
-        """Where it came: `flight_event[2]@417`."""
-        return f"{self.topic}[{self.topic_partition}]@{self.message_offset}"
 
 
 @dataclass(frozen=True)
@@ -72,48 +42,15 @@ class Replayed:
     """By refused_message_id: its line in the file, and what is still wrong."""
 
 
-def messages(
-    connection: Connection,
-    *,
-    ids: Sequence[int] | None = None,
-    dataset: str | None = None,
-    batch_id: str | None = None,
-    state: str | None = None,
-) -> list[RefusedMessage]:
-    """Return refused messages in the order in which they were refused; a condition that is None selects all."""
-    rows = connection.execute(
-        """
-        SELECT * FROM quarantine.refused_message
-        WHERE (%(ids)s::bigint[] IS NULL OR refused_message_id = ANY(%(ids)s))
-          AND (%(dataset)s::text IS NULL OR dataset = %(dataset)s)
-          AND (%(batch_id)s::text IS NULL OR batch_id = %(batch_id)s)
-          AND (%(state)s::text IS NULL OR state = %(state)s)
-        ORDER BY refused_message_id
-        """,
-        {"ids": list(ids) if ids is not None else None, "dataset": dataset, "batch_id": batch_id, "state": state},
-    ).fetchall()
-    return [RefusedMessage(**row) for row in rows]
-
-
-def counts(connection: Connection, dataset: str | None = None) -> list[dict[str, Any]]:
-    """Return how many messages each stream lost to which rule, and what became of them."""
-    return connection.execute(
-        """
-        SELECT dataset, topic, column_name, rule, state, count(*) AS messages FROM quarantine.refused_message
-        WHERE %(dataset)s::text IS NULL OR dataset = %(dataset)s
-        GROUP BY dataset, topic, column_name, rule, state ORDER BY dataset, min(refused_message_id)
-        """,
-        {"dataset": dataset},
-    ).fetchall()
-
-
 def export(found: Iterable[RefusedMessage], to: Path) -> int:
-    """Write refused messages to a file, a line of JSON each: `value` is to be repaired; return how many.
+    """Write refused messages, opened, to a file, a line of JSON each: `value` is to be repaired; return how many.
 
     A value that is no UTF-8 stands there as `value_base64`; put a `value` beside it, which counts then.
     """
     count = 0
-    with to.open("x", encoding="utf-8") as file:
+    # What is confidential stands here in plain, for whoever repairs it.
+    to.touch(mode=0o600, exist_ok=False)
+    with to.open("w", encoding="utf-8") as file:
         for message in found:
             column = f", column {message.column_name}" if message.column_name else ""
             line: dict[str, Any] = {
@@ -145,14 +82,14 @@ def replay(settings: Settings, path: Path) -> Replayed:
     with connect(settings) as connection:
         found = messages(connection, ids=list(repaired))
         contract = stream_of(settings, _dataset(path, repaired, found))
-        waiting = [message for message in found if message.state == "open"]
+        waiting = opened(settings, [message for message in found if message.state == "open"])
         haul = _haul(waiting, repaired)
         before = len(found) - len(waiting)
         if not waiting:
             return Replayed(contract, 0, 0, before, {})
-        sieve = Sieve(contract, settings.duckdb_memory)
+        sieve = Sieve.of(settings, contract)
         try:
-            prepare(connection, contract)
+            prepare(connection, sieve)
             connection.commit()
             batch = hashlib.sha256(
                 "\n".join([contract.dataset, *map(str, haul.value), *map(str, haul.message_offset)]).encode()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tidegate.contracts import Contract
 from tidegate.ingest import check
 from tidegate.ingest.layout import json_values, no_object
+from tidegate.ingest.refused_messages import Locks
+from tidegate.sealing import Keyring, columns, keyring
+from tidegate.settings import Settings
 from tidegate.stores.duckdb import identifier, literal
 from tidegate.stream.feed import Haul
 
@@ -39,7 +42,10 @@ class RefusedMessage:
 
 @dataclass(frozen=True)
 class Sifted:
-    """What came of a haul. `rows` has the contract's columns, `_partition`, and `MESSAGE`; of one key it holds one row."""
+    """What came of a haul. `rows` has the contract's columns, `_partition`, and `MESSAGE`; of one key it holds one row.
+
+    Confidential columns of `rows` are sealed; what is refused is as it came.
+    """
 
     rows: pa.Table
     known: int
@@ -49,18 +55,25 @@ class Sifted:
 class Sieve:
     """A contract's rules over messages; DuckDB is opened once for all hauls of a worker."""
 
-    def __init__(self, contract: Contract, memory: str) -> None:
+    def __init__(self, contract: Contract, memory: str, keys: Keyring | None = None) -> None:
+        """Make the sieve; with `keys` it seals confidential columns, and has the `locks` of refused messages."""
         import duckdb
         import pyarrow as pa  # noqa: F401 - now, and not while the first messages wait
 
         assert contract.topic is not None
-        self.contract, self.topic = contract, contract.topic
+        self.contract, self.topic, self.keys = contract, contract.topic, keys
+        self.locks = Locks.of(keys, contract.dataset) if keys else None
         # One thread: beside it the next haul is read, and the warehouse writes.
         self._engine: DuckDBPyConnection = duckdb.connect(config={"memory_limit": memory, "threads": 1})
         # DuckDB would draw a bar over a terminal's lines.
         self._engine.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         self._rules: list[tuple[str, str, str]] = []
         self._select = self._made()
+
+    @classmethod
+    def of(cls, settings: Settings, contract: Contract) -> Self:
+        """Return the sieve of whoever writes rows; raises NoKeyError where the dataset is discreet, and there is no key."""
+        return cls(contract, settings.duckdb_memory, keyring(settings) if contract.discreet else None)
 
     def close(self) -> None:
         """Let the engine's memory go."""
@@ -81,6 +94,8 @@ class Sieve:
                 f"SELECT {names}, {self._partition} AS _partition, {', '.join(MESSAGE)} FROM checked "
                 'WHERE "rule$" IS NULL AND NOT "copy$" ORDER BY ALL'
             ).to_arrow_table()
+            if self.keys:
+                rows = columns.seal_rows(self.keys, self.contract, rows)
             (known,) = self._one('SELECT count(*) FROM checked WHERE "rule$" IS NULL AND "copy$"')
             return Sifted(rows, int(known), self._refused())
         finally:
@@ -186,13 +201,16 @@ class Sieve:
 
     def refusal(self, haul: Haul, place: int) -> RefusedMessage:
         """Return the refusal of the message at `place` in the haul, whose key another one has that said something else."""
-        sent_at = datetime.fromtimestamp(haul.sent_at[place] / 1000, UTC)
-        message = (
-            haul.topic_partition[place], haul.message_offset[place], sent_at, haul.key[place], haul.value[place],
-            haul.headers[place],
-        )  # fmt: skip
-        return self._refusal(message, len(self._rules) - 1, None)
+        return self._refusal(_message(haul, place), len(self._rules) - 1, None)
 
     def _refusal(self, message: Sequence[Any], rule: int, text: str | None) -> RefusedMessage:
         kind, column, expected = self._rules[rule]
         return RefusedMessage(*message, column, text, kind, expected)  # type: ignore[call-arg]
+
+
+def _message(haul: Haul, place: int) -> tuple[int, int, datetime, bytes | None, bytes | None, str]:
+    sent_at = datetime.fromtimestamp(haul.sent_at[place] / 1000, UTC)
+    return (
+        haul.topic_partition[place], haul.message_offset[place], sent_at, haul.key[place], haul.value[place],
+        haul.headers[place],
+    )  # fmt: skip

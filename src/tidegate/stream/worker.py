@@ -213,9 +213,10 @@ class _Shift:
             )
         with impatient(self.connection):
             evolve.ensure(self.connection, self.contract)
-        prepare(self.connection, self.contract)
+        sieve = Sieve.of(self.worker.settings, self.contract)
+        prepare(self.connection, sieve)
         self.connection.commit()
-        return Sieve(self.contract, self.worker.settings.duckdb_memory)
+        return sieve
 
     def _moved(self, known: dict[int, Position]) -> bool:
         """Return whether the ledger says something else of what is being read than this worker thinks."""

@@ -14,7 +14,11 @@ from psycopg.types.json import Jsonb
 
 from tidegate.contracts import Contract
 from tidegate.errors import BusyError, HeldError, TerminalError, first_line
+from tidegate.ingest.refused_messages import Parts
 from tidegate.publish import ahead
+from tidegate.sealing import Keyring, Seal
+from tidegate.sealing.columns import place
+from tidegate.sealing.register import introduce, require_in_use
 from tidegate.stores.postgres import Connection, table
 from tidegate.stream import ledger
 from tidegate.stream.feed import Haul
@@ -39,8 +43,15 @@ class Written:
     refused: int
 
 
-def prepare(connection: Connection, contract: Contract) -> None:
-    """Make the session's table that rows are copied into before they are compared with what is published."""
+def prepare(connection: Connection, sieve: Sieve) -> None:
+    """Make the session's table that rows are copied into before they are compared with what is published.
+
+    Raises:
+        WrongKeyError: the key that is to seal them is not the one of its name that the warehouse knows.
+    """
+    contract = sieve.contract
+    if sieve.keys is not None:
+        introduce(connection, sieve.keys)
     columns = [
         sql.SQL("{} {}").format(sql.Identifier(column.name), sql.SQL(column.stored_type)) for column in contract.columns
     ]
@@ -72,9 +83,10 @@ def write(connection: Connection, sieve: Sieve, incarnation: str, haul: Haul, si
             ledger.record_hold(connection, contract.dataset, refused.reason, incarnation, refused.next_offsets)
         raise held(contract, refused.reason) from None
     except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
+        # What PostgreSQL tells besides its first line may be a row.
         raise TerminalError(
             f"a micro-batch of {contract.dataset}: the warehouse refused the rows: {first_line(error)}"
-        ) from error
+        ) from (None if contract.discreet else error)
 
 
 def held(contract: Contract, reason: str) -> HeldError:
@@ -94,6 +106,7 @@ class _TooMuchRefusedError(Exception):
 def _write(connection: Connection, sieve: Sieve, incarnation: str, haul: Haul, sifted: Sifted, began: float) -> Written:
     contract = sieve.contract
     assert contract.topic is not None
+    _enter(connection, sieve)
     batch = ledger.batch_id(contract.dataset, incarnation, haul.spans)
     watermark = ledger.newest_event(connection, contract.dataset)
     newest = _newest(contract.topic.event_time, sifted.rows)
@@ -107,7 +120,7 @@ def _write(connection: Connection, sieve: Sieve, incarnation: str, haul: Haul, s
         message_count=len(haul), row_count=inserted, known_count=known, refused_count=len(refused), message_bytes=haul.bytes,
         **_events(connection, contract.topic.event_time, since), **_latency(haul), taking_seconds=time.monotonic() - began,
     )  # fmt: skip
-    _refuse(connection, contract, batch, refused)
+    _refuse(connection, sieve, batch, refused)
     _notify(connection, contract, batch, inserted)
     return Written(batch, len(haul), inserted, known, len(refused))
 
@@ -127,6 +140,7 @@ def write_repaired(
     assert contract.topic is not None
     _ensure_partitions(connection, contract, sifted)
     with connection.transaction():
+        _enter(connection, sieve)
         inserted, known, refused = _put(connection, sieve, batch, haul, sifted)
         done = sorted(set(haul.message_offset) - {r.message_offset for r in refused})
         closed = connection.execute(
@@ -147,6 +161,14 @@ def write_repaired(
     return inserted, known, refused
 
 
+def _enter(connection: Connection, sieve: Sieve) -> None:
+    """Make sure that what seals is still to be used, and let this transaction write the rows of every tenant."""
+    if sieve.keys is not None:
+        require_in_use(connection, sieve.keys)
+    if sieve.contract.tenant is not None:
+        connection.execute("SELECT ops.enter_all()")
+
+
 def _ensure_partitions(connection: Connection, contract: Contract, sifted: Sifted) -> None:
     # Not in the transaction that writes: others who want the same partition would wait for it.
     for partition in sifted.rows.column("_partition").unique().to_pylist():
@@ -164,7 +186,7 @@ def _put(
         _copy(connection, rows)
         inserted = _insert(connection, contract, batch)
         if inserted < len(rows):
-            differing = _differing(connection, contract, batch)
+            differing = _differing(connection, contract, batch, sieve.keys)
     known = sifted.known + len(rows) - inserted - len(differing)
     if not differing:
         return inserted, known, sifted.refused
@@ -197,8 +219,12 @@ def _copy(connection: Connection, rows: pa.Table) -> None:
         target.write(encoder.finish())
 
 
-def _names(contract: Contract, prefix: str = "") -> sql.Composed:
-    return sql.SQL(", ").join(sql.SQL(prefix) + sql.Identifier(column.name) for column in contract.columns)
+def _names(contract: Contract) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(column.name) for column in contract.columns)
+
+
+def _listed(names: Sequence[str], relation: str) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(relation, name) for name in names)
 
 
 def _insert(connection: Connection, contract: Contract, batch: str) -> int:
@@ -211,21 +237,40 @@ def _insert(connection: Connection, contract: Contract, batch: str) -> int:
     ).rowcount
 
 
-def _differing(connection: Connection, contract: Contract, batch: str) -> list[tuple[int, int]]:
-    """Return the places of messages whose key was there already, with other values."""
+def _differing(connection: Connection, contract: Contract, batch: str, keys: Keyring | None) -> list[tuple[int, int]]:
+    """Return the places of messages whose key was there already, with other values.
+
+    Sealed ones are opened to be compared: no two of them are alike.
+    """
+    plain, sealed = ([c.name for c in contract.columns if c.sealed is which] for which in (False, True))
     same = sql.SQL(" AND ").join(
         sql.SQL("there.{0} = incoming.{0}").format(sql.Identifier(name)) for name in (*contract.key, "_partition")
     )
+    other = sql.SQL("ROW({}) IS DISTINCT FROM ROW({})").format(_listed(plain, "incoming"), _listed(plain, "there"))
+    shown = sql.SQL("").join(
+        sql.SQL(", {0}.{1}::bytea AS {2}").format(
+            sql.Identifier(side), sql.Identifier(name), sql.Identifier(f"{side}.{name}")
+        )
+        for name in sealed
+        for side in ("incoming", "there")
+    )
     found = connection.execute(
         sql.SQL(
-            "SELECT incoming.topic_partition, incoming.message_offset FROM {} AS incoming JOIN {} AS there ON {} "
-            "WHERE there._batch_id <> {} AND ({}) IS DISTINCT FROM ({})"
+            "SELECT incoming.topic_partition, incoming.message_offset, {} AS other{} FROM {} AS incoming JOIN {} AS there ON {} "
+            "WHERE there._batch_id <> {}{}"
         ).format(
-            _INCOMING, table(contract.schema, contract.table), same, sql.Literal(batch),
-            sql.SQL("ROW({})").format(_names(contract, "incoming.")), sql.SQL("ROW({})").format(_names(contract, "there.")),
-        )
+            other, shown, _INCOMING, table(contract.schema, contract.table), same, sql.Literal(batch),
+            sql.SQL("") if sealed else sql.SQL(" AND ") + other,
+        ),
+        binary=bool(sealed),
     ).fetchall()  # fmt: skip
-    return [(row["topic_partition"], row["message_offset"]) for row in found]
+    for name in sealed:
+        assert keys is not None
+        seal = Seal(keys, place(contract.dataset, name))
+        sides = (seal.open(row[f"{side}.{name}"] for row in found) for side in ("incoming", "there"))
+        for row, came, stands in zip(found, *sides, strict=True):
+            row["other"] = row["other"] or came != stands
+    return [(row["topic_partition"], row["message_offset"]) for row in found if row["other"]]
 
 
 def _require_few(
@@ -280,7 +325,8 @@ def _latency(haul: Haul) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _refuse(connection: Connection, contract: Contract, batch: str, refused: Sequence[RefusedMessage]) -> None:
+def _refuse(connection: Connection, sieve: Sieve, batch: str, refused: Sequence[RefusedMessage]) -> None:
+    contract = sieve.contract
     assert contract.topic is not None
     if not refused:
         return
@@ -294,10 +340,12 @@ def _refuse(connection: Connection, contract: Contract, batch: str, refused: Seq
     ):
         for r in refused:
             # PostgreSQL's text cannot hold NUL; the message itself is kept to the byte.
-            found = None if r.found is None else r.found.replace("\0", "\\u0000")
+            parts = Parts(r.key, r.value, r.headers, None if r.found is None else r.found.replace("\0", "\\u0000"))
+            if sieve.locks is not None:
+                parts = sieve.locks.shut(parts)
             copy.write_row(
                 (
                     batch, contract.dataset, contract.version, contract.topic.name, r.topic_partition, r.message_offset,
-                    r.sent_at, r.key, r.value, r.headers, r.column, found, r.rule, r.expected,
+                    r.sent_at, parts.key, parts.content, parts.headers, r.column, parts.found, r.rule, r.expected,
                 )
             )  # fmt: skip

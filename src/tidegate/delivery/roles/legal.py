@@ -15,7 +15,7 @@ from tidegate.contracts.access import CLASSIFICATIONS, is_classified
 from tidegate.delivery.cited import Asked, beside, cite, figures, file, value
 from tidegate.delivery.markdown import head, table
 from tidegate.delivery.work import Work
-from tidegate.gates.tables import of_batches
+from tidegate.gates.tables import of_batches, of_streams
 from tidegate.people import places
 from tidegate.people.person import personal
 from tidegate.publish import retention
@@ -230,15 +230,21 @@ def _answer(work: Work, demand: Demand) -> tuple[str, str]:
 
 def _stored(connection: Connection, contract: Contract) -> str:
     """Say in how many tables a dataset lies, by schema, beside its landed files and what was refused."""
-    tables = Counter(one.schema for one in of_batches(connection, dataset=contract.dataset))
+    found = (*of_batches(connection, contract.dataset), *of_streams(connection, contract.dataset))
+    tables = Counter(one.schema for one in found)
     files = number(
         connection,
         "SELECT count(DISTINCT landing_url) FROM ops.batch WHERE dataset = %s AND landing_url <> ''",
         [contract.dataset],
     )
-    refused = number(connection, "SELECT count(*) FROM quarantine.refused_row WHERE dataset = %s", [contract.dataset])
+    refused = number(
+        connection,
+        "SELECT (SELECT count(*) FROM quarantine.refused_row WHERE dataset = %s) "
+        "+ (SELECT count(*) FROM quarantine.refused_message WHERE dataset = %s)",
+        [contract.dataset, contract.dataset],
+    )
     told = [f"{count} tables in {schema}" for schema, count in sorted(tables.items())]
-    return ", ".join([*told, f"{files} landed files", f"{refused} refused rows"])
+    return ", ".join([*told, f"{files} landed files", f"{refused} refused rows and messages"])
 
 
 def _overdue(connection: Connection, contracts: Sequence[Contract]) -> int:
