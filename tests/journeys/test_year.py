@@ -24,6 +24,7 @@ from tests.whole import PROGRAM, Whole, eventually
 
 from tidegate.evidence import indexes, queries
 from tidegate.run import demo
+from tidegate.stores import topics
 from tidegate.stores.postgres import connect
 
 #: A fixture of this story runs everything through Airflow, on a busy machine minutes long.
@@ -95,6 +96,8 @@ def test_without_a_terminal_a_run_tells_its_steps_and_a_summary_in_plain_lines(
     assert re.search(r"^gate +reconciliation: \d+ PASS$", told, re.MULTILINE)
     assert re.search(r"^seconds .*stage \d", told, re.MULTILINE)
     assert f"airflow   {whole.settings.airflow_url} as admin" in told
+    assert "kafka     topic flight_event; `tidegate replay flights " in told
+    assert [topic.name for topic in topics.listed(whole.settings)] == ["flight_event"]
     report = Path(re.findall(r"^report +(\S+)$", told, re.MULTILINE)[0])
     assert "flights" in report.read_text()
     assert "docs      Data Docs and dbt docs follow in the background" in told

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import uuid
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -84,6 +85,42 @@ def test_it_runs_where_it_is_asked_for_until_it_is_no_longer_wanted(stack: Stack
     assert "kafka" not in stack.status().services
     with pytest.raises(UsageError, match="no Kafka is configured: `tidegate up --with kafka` starts one"):
         topics.listed(stack.settings)
+
+
+def test_where_it_can_be_had_it_runs_unless_somebody_has_said_no(stack: Stack) -> None:
+    address = up(stack, if_possible=["kafka"]).kafka_url
+    assert address is not None
+    assert stack.up().kafka_url == address, "it is remembered"
+    assert up(stack, less=["kafka"]).kafka_url is None
+    assert up(stack, if_possible=["kafka"]).kafka_url is None
+    assert up(stack, more=["kafka"]).kafka_url == address
+    assert up(stack, if_possible=["kafka"]).kafka_url == address
+
+
+@pytest.fixture
+def no_java(reachable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine on which no Java is found."""
+    programs = reachable_folder / "programs"
+    programs.mkdir()
+    # By which root asks what the servers' account may enter.
+    (programs / "test").symlink_to(shutil.which("test") or "")
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    kafka_jars.java.cache_clear()
+    yield
+    kafka_jars.java.cache_clear()
+
+
+def test_where_it_cannot_be_had_the_rest_starts_and_what_to_type_is_said_in_a_line(stack: Stack, no_java: None) -> None:
+    shutil.rmtree(kafka.server_of(stack.settings).jars)
+    assert up(stack, if_possible=["kafka"]).kafka_url is None
+    (told,) = [line for line in stack.said.splitlines() if line.startswith("kafka: goes without it")]
+    assert "no Java 17 or newer" in told
+    assert "apt-get install --yes openjdk-17-jre-headless maven" in told
+    assert "kafka" not in stack.status().services
+    assert stack.up().kafka_url is None, "what was tried is not wanted"
+    with pytest.raises(StackError, match="no Java 17 or newer"):
+        up(stack, more=["kafka"])
 
 
 def test_messages_outlive_down_kill_9_and_an_up_that_was_cut_short(stack: Stack) -> None:

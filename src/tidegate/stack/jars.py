@@ -72,7 +72,7 @@ class Jars:
         return folder
 
     def _fetch(self, folder: Path) -> None:
-        maven = shutil.which("mvn")
+        runtime, maven = Path(java()).resolve().parents[1], shutil.which("mvn")
         if maven is None:
             raise StackError(
                 f"no `mvn` on this machine, which fetches {self.name} {self.version} ({self.size}). "
@@ -88,7 +88,7 @@ class Jars:
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "JAVA_HOME": str(Path(java()).resolve().parents[1])},
+            env={**os.environ, "JAVA_HOME": str(runtime)},
         )
         if done.returncode:
             raise StackError(

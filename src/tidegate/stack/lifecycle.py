@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tidegate.errors import StackError, UsageError
+from tidegate.errors import StackError, UsageError, first_line
 from tidegate.migrate import door
 from tidegate.settings import Settings
 from tidegate.stack import addresses, airflow, kafka, manifest, pool, port, redis, replica, sail, warehouse
@@ -62,10 +63,18 @@ class Embedded:
         return self.warehouse or self.airflow_database
 
 
-def up(settings: Settings, say: Say, *, more: Iterable[str] = (), less: Iterable[str] = ()) -> Settings:
+def up(
+    settings: Settings,
+    say: Say,
+    *,
+    more: Iterable[str] = (),
+    less: Iterable[str] = (),
+    if_possible: Iterable[str] = (),
+) -> Settings:
     """Start what does not run, mend what is broken, and return the settings with every address filled in.
 
-    `more` and `less` name servers of OPTIONS that are to run from now on, or no longer; it is remembered.
+    `more` and `less` name servers of OPTIONS that are to run from now on, or no longer; it is remembered. `if_possible` are
+    like `more`, but one that somebody has said no to is left alone, and one that cannot be had is said, and does without.
 
     Raises StackError when a server cannot be had; what has started stays up, and `up` can be repeated.
     """
@@ -75,17 +84,19 @@ def up(settings: Settings, say: Say, *, more: Iterable[str] = (), less: Iterable
         here = Embedded.of(settings)
         ours: dict[str, str] = {}
         _choose(supervisor, more, less)
-        if here.postgres:
-            replica.loosen(settings)
-            server = warehouse.start(settings, supervisor)
-            secrets = Secrets.load(settings.home)
-            if here.warehouse:
-                ours["warehouse_url"] = server.dsn("warehouse", "tidegate", secrets.warehouse_password)
-                if "encryption_keys" not in addresses.external(settings):
-                    ours["encryption_keys"] = secrets.encryption_keys
-                ours |= _beside_the_warehouse(settings, supervisor, server)
-            if here.airflow_database:
-                ours["airflow_database_url"] = server.dsn("airflow", "airflow", secrets.airflow_database_password)
+        with ThreadPoolExecutor(1) as beside:
+            brokers = beside.submit(_provide_kafka, settings, supervisor, here, optional=kafka.NAME in if_possible)
+            if here.postgres:
+                replica.loosen(settings)
+                server = warehouse.start(settings, supervisor)
+                secrets = Secrets.load(settings.home)
+                if here.warehouse:
+                    ours["warehouse_url"] = server.dsn("warehouse", "tidegate", secrets.warehouse_password)
+                    if "encryption_keys" not in addresses.external(settings):
+                        ours["encryption_keys"] = secrets.encryption_keys
+                    ours |= _beside_the_warehouse(settings, supervisor, server)
+                if here.airflow_database:
+                    ours["airflow_database_url"] = server.dsn("airflow", "airflow", secrets.airflow_database_password)
         if here.airflow:
             ours["airflow_url"] = f"http://{LOOPBACK}:{supervisor.port_for(API, BASE_PORTS[API])}"
             if "airflow_password" not in addresses.external(settings):
@@ -95,7 +106,7 @@ def up(settings: Settings, say: Say, *, more: Iterable[str] = (), less: Iterable
         # An address that the last `up` wrote is no longer good where none is wanted now.
         gone = {knob: None for knob, embedded in (("redis_url", here.redis), ("kafka_url", here.kafka)) if embedded}
         settings = settings.model_copy(update=gone)
-        ours |= _provide_redis(settings, supervisor, here) | _provide_kafka(settings, supervisor, here)
+        ours |= _provide_redis(settings, supervisor, here) | brokers.result()
         settings = _without_what_is_gone(settings, ours)
         # Before Airflow starts: its tasks read their addresses there.
         addresses.write(settings.home, ours)
@@ -179,6 +190,7 @@ def _choose(supervisor: Supervisor, more: Iterable[str], less: Iterable[str]) ->
     if replica.NAME in {*more, *less}:
         replica.want(supervisor.home.path, replica.NAME in wanted)
     supervisor.memory.wanted = sorted(wanted - {replica.NAME})
+    supervisor.memory.declined = sorted({*supervisor.memory.declined, *less} - set(more))
     supervisor.memory.save()
 
 
@@ -189,11 +201,21 @@ def _provide_redis(settings: Settings, supervisor: Supervisor, here: Embedded) -
     return {"redis_url": redis.start(settings, supervisor).url()}
 
 
-def _provide_kafka(settings: Settings, supervisor: Supervisor, here: Embedded) -> dict[str, str]:
-    if not here.kafka or kafka.NAME not in supervisor.memory.wanted:
+def _provide_kafka(settings: Settings, supervisor: Supervisor, here: Embedded, *, optional: bool) -> dict[str, str]:
+    memory = supervisor.memory
+    optional = optional and kafka.NAME not in memory.declined
+    if not here.kafka or not (optional or kafka.NAME in memory.wanted):
         kafka.stop(settings, supervisor)
         return {}
-    return {"kafka_url": kafka.start(settings, supervisor).url()}
+    try:
+        address = kafka.start(settings, supervisor).url()
+    except StackError as error:
+        if not optional:
+            raise
+        supervisor.say(f"{kafka.NAME}: goes without it: {first_line(error)}")
+        return {}
+    supervisor.want(kafka.NAME)
+    return {"kafka_url": address}
 
 
 def _start_sail(supervisor: Supervisor) -> None:

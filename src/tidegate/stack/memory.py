@@ -23,6 +23,8 @@ class Memory:
     prepared: dict[str, str] = field(default_factory=dict)
     wanted: list[str] = field(default_factory=list)
     """Servers that run only where somebody asked for them."""
+    declined: list[str] = field(default_factory=list)
+    """Those of them that somebody said no to: no command starts them by itself."""
 
     @classmethod
     def load(cls, home: Path) -> Memory:
@@ -33,7 +35,9 @@ class Memory:
             if kept["home"] != str(home):
                 return cls(path)  # the folder was copied: those are another checkout's servers
             processes = {name: Process(**process) for name, process in kept["processes"].items()}
-            return cls(path, kept["ports"], processes, kept["prepared"], kept.get("wanted", []))
+            return cls(
+                path, kept["ports"], processes, kept["prepared"], kept.get("wanted", []), kept.get("declined", [])
+            )
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return cls(path)
 

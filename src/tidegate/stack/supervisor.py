@@ -5,6 +5,7 @@ How a server is configured and when it is ready is each server's own module's ma
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -34,12 +35,16 @@ class Server(Protocol):
 
 
 class Supervisor:
-    """The one that knows which process serves what; to be used under the home's lock."""
+    """The one that knows which process serves what; to be used under the home's lock.
+
+    Two servers may be started at once, each by a thread of its own.
+    """
 
     def __init__(self, home: Home, say: Say) -> None:
         self.home = home
         self.say = say
         self.memory = Memory.load(home.path)
+        self._one_at_a_time = threading.RLock()
 
     def port_for(self, name: str, base: int) -> int:
         """Return a service's port: the remembered one, or another when a stranger listens there by now."""
@@ -51,12 +56,13 @@ class Supervisor:
 
     def move_port(self, name: str, base: int) -> int:
         """Choose and remember another port for a service."""
-        old = self.memory.ports.get(name)
-        chosen = port.choose(base, self.home.path, avoid=set(self.memory.ports.values()))
+        with self._one_at_a_time:
+            old = self.memory.ports.get(name)
+            chosen = port.choose(base, self.home.path, avoid=set(self.memory.ports.values()))
+            self.memory.ports[name] = chosen
+            self.memory.save()
         if old:
             self.say(f"{name}: port {old} is taken by a program that tidegate did not start, moved to {chosen}")
-        self.memory.ports[name] = chosen
-        self.memory.save()
         return chosen
 
     def log(self, name: str) -> Path:
@@ -65,8 +71,15 @@ class Supervisor:
 
     def remember(self, name: str, process: Process, configuration: str) -> None:
         """Keep in mind that `process` serves `name`."""
-        self.memory.processes[name] = replace(process, configuration=configuration)
-        self.memory.save()
+        with self._one_at_a_time:
+            self.memory.processes[name] = replace(process, configuration=configuration)
+            self.memory.save()
+
+    def want(self, name: str) -> None:
+        """Keep in mind that a server of choice is to run from now on."""
+        with self._one_at_a_time:
+            self.memory.wanted = sorted({*self.memory.wanted, name})
+            self.memory.save()
 
     def missing(self, names: Sequence[str], configuration: str) -> list[str]:
         """Return the services that do not run with this configuration, cleared of what was left of them."""
@@ -150,5 +163,6 @@ class Supervisor:
 
     def forget(self, name: str) -> None:
         """Drop a service's process from memory; its port stays remembered."""
-        self.memory.processes.pop(name, None)
-        self.memory.save()
+        with self._one_at_a_time:
+            self.memory.processes.pop(name, None)
+            self.memory.save()
