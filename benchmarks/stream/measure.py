@@ -8,6 +8,7 @@ as `tidegate up` tunes it. They take turns on it:
 - poll: kafka-python's consumer, asked until it has had every message; nothing is looked at, nothing is written.
 - one worker, two workers: `tidegate stream run --until-idle`, in a process each: typed, checked, written, with their offsets. Their
   time is the ledger's, from the first poll of the first micro-batch to the last commit: imports are not counted.
+- Debezium's JDBC sink, with one task and with two: it upserts the same messages by key (`debezium.py`, which says what is fair).
 
 Then a worker stays, and 1,000 messages a second are sent for half a minute: how long each took to be visible. And memory: the peak
 of a worker's process with a month before it, and with ten times as much.
@@ -35,6 +36,8 @@ import psycopg
 
 from benchmarks.machine import describe
 from benchmarks.stack import environment
+from benchmarks.stream import debezium
+from tidegate.contracts import load
 from tidegate.observe.logs import configure
 from tidegate.run import play
 from tidegate.run.messages import Disturbance
@@ -184,6 +187,11 @@ def main() -> None:
         polled = [with_poll(settings) for _ in range(rounds)]
         one = [with_workers(settings, home, 1) for _ in range(rounds)]
         two = [with_workers(settings, home, 2) for _ in range(rounds)]
+        contract, messages = load(settings, DATASET), int(one[0]["rows"])
+        sinks = {
+            name: [debezium.take(settings, contract, folder, tasks, messages) for _ in range(rounds)]
+            for name, tasks in (("debezium_one_task", 1), ("debezium_two_tasks", 2))
+        }
         for _ in range(9):
             play.play(settings, *MONTH, None, Disturbance(), topic=TOPIC)
         tenfold = with_workers(settings, home, 1)
@@ -196,13 +204,23 @@ def main() -> None:
         "one_worker": statistics.median(r["messages_per_second"] for r in one),
         "two_workers": statistics.median(r["messages_per_second"] for r in two),
     }
+    theirs = {name: statistics.median(r["messages_per_second"] for r in found) for name, found in sinks.items()}
+    warm = {name: statistics.median(r["warm_per_second"] for r in found) for name, found in sinks.items()}
     results = {
         "machine": machine,
         "rounds": rounds,
         "messages": one[0]["rows"],
-        "messages_per_second": {"poll": poll, **speeds},
+        "messages_per_second": {"poll": poll, **speeds, **theirs},
+        "later_half_per_second": warm,
         "to_poll": {name: speed / poll for name, speed in speeds.items()},
+        "to_debezium": {
+            "one_worker_to_one_task": speeds["one_worker"] / theirs["debezium_one_task"],
+            "two_workers_to_two_tasks": speeds["two_workers"] / theirs["debezium_two_tasks"],
+            "one_worker_to_the_later_half": speeds["one_worker"] / warm["debezium_one_task"],
+            "two_workers_to_the_later_half": speeds["two_workers"] / warm["debezium_two_tasks"],
+        },
         "peak_mib": {
+            **{name: max(r["peak_bytes"] for r in found) / 2**20 for name, found in sinks.items()},
             "a_month": max(r["peak_bytes"] for r in one) / 2**20, "ten_times_as_many_messages": tenfold["peak_bytes"] / 2**20,
         },
         "latency_at_1000_per_second": waited,
