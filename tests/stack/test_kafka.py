@@ -106,9 +106,9 @@ def no_java(reachable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     (programs / "test").symlink_to(shutil.which("test") or "")
     monkeypatch.setenv("PATH", str(programs))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    kafka_jars.java.cache_clear()
+    jars.java.cache_clear()
     yield
-    kafka_jars.java.cache_clear()
+    jars.java.cache_clear()
 
 
 def test_where_it_cannot_be_had_the_rest_starts_and_what_to_type_is_said_in_a_line(stack: Stack, no_java: None) -> None:
