@@ -149,7 +149,7 @@ def test_a_run_that_was_killed_leaves_nothing_out_and_nothing_twice(depot: Depot
     killed = subprocess.Popen([sys.executable, "-c", SLOWLY, folder], stdout=subprocess.DEVNULL)
     started = [psutil.Process(killed.pid)]
     try:
-        until(lambda: (folder / "_spark_metadata" / "2").exists() or killed.poll() is not None)
+        until(lambda: (folder / "_spark_metadata" / "2").exists() or killed.poll() is not None, seconds=300)
         started += started[0].children(recursive=True)
         told = [words for process in started for words in command(process)]
         assert any("java" in words for words in told)
