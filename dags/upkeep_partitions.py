@@ -4,7 +4,7 @@
 Every day, for each dataset that is delivered by year, month or day: a partition goes when its contract's `retention` is
 over, counted from the end of its interval, or from the day on which it was first published, where that was later. Its
 landed file is read back and held against the published rows, every one of them; only then the table is taken away, in
-one transaction. The rows are no longer in `raw`, and what is derived from them is made anew without them.
+one transaction. A stream's partition is written to such a file first; a message that comes for it afterwards is refused. The rows are no longer in `raw`, and what is derived from them is made anew without them.
 
 `tidegate partition list` shows until when each is kept, `tidegate partition archive --dry-run --on 2031-01-01` what would
 go on a day. `tidegate partition restore flights 2013-03 --why …` brings one back, for 30 days at least.
@@ -81,7 +81,7 @@ def archive(contract: Contract) -> None:
 
         with at_work(dataset=dataset) as settings:
             outcomes = partitions.archive_outlived(settings, load(settings, dataset), datetime.now(UTC))
-            archived = [outcome.batch.partition for outcome in outcomes if outcome.trouble is None]
+            archived = [outcome.partition for outcome in outcomes if outcome.trouble is None]
             if not archived:
                 partitions.require_no_trouble(outcomes)
                 raise AirflowSkipException(f"no partition of {dataset} has outlived its retention")

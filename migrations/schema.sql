@@ -208,63 +208,6 @@ $$;
 
 COMMENT ON FUNCTION ops.outlived() IS 'Ends a transaction that is too old for the marts: better an error than an empty mart.';
 
-CREATE FUNCTION ops.refresh_mart(wanted regclass) RETURNS bigint
-    LANGUAGE plpgsql
-    AS $_$
-DECLARE
-    followed ops.stream_mart;
-    here bigint := (SELECT system_identifier FROM pg_control_system());
-    now_seen pg_snapshot;
-    came text[];
-    keys text; same text; others text; excluded_others text;
-    changed bigint; gone bigint := 0;
-BEGIN
-    -- Whoever refreshes it already does the work of this call, too, or the next one does.
-    SELECT * INTO followed FROM ops.stream_mart WHERE mart = wanted FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND OR to_regclass(followed.source) IS NULL THEN
-        RETURN NULL;
-    END IF;
-    -- Before the rows are read: what becomes visible in between is read twice, never left out.
-    now_seen := pg_current_snapshot();
-    IF followed.seen IS NULL OR followed.server IS DISTINCT FROM here THEN
-        -- Made just now, or restored on a server that counts its transactions anew.
-        EXECUTE format('DELETE FROM %s', wanted);
-        EXECUTE format('INSERT INTO %s %s', wanted, followed.definition);
-        GET DIAGNOSTICS changed = ROW_COUNT;
-    ELSE
-        came := ARRAY(
-            SELECT batch_id FROM ops.stream_batch WHERE dataset = followed.dataset
-                AND transaction_id >= pg_snapshot_xmin(followed.seen)
-                AND NOT pg_visible_in_snapshot(transaction_id, followed.seen)
-        );
-        IF came = '{}' THEN
-            RETURN 0;
-        END IF;
-        SELECT string_agg(format('%I', attname), ', ') FILTER (WHERE attname = ANY (followed.key_columns)),
-            string_agg(format('anew.%1$I = touched.%1$I', attname), ' AND ') FILTER (WHERE attname = ANY (followed.key_columns)),
-            string_agg(format('%I', attname), ', ') FILTER (WHERE attname <> ALL (followed.key_columns)),
-            string_agg(format('excluded.%I', attname), ', ') FILTER (WHERE attname <> ALL (followed.key_columns))
-        INTO keys, same, others, excluded_others
-        FROM pg_attribute WHERE attrelid = wanted AND attnum > 0 AND NOT attisdropped;
-        -- OFFSET keeps the group's key a parameter of its own SELECT, so that an index finds its rows.
-        EXECUTE format(
-            'WITH touched AS (%s) INSERT INTO %s AS mart SELECT found.* FROM touched CROSS JOIN LATERAL '
-            '(SELECT anew.* FROM (%s) AS anew WHERE %s OFFSET 0) AS found '
-            'ON CONFLICT (%s) DO UPDATE SET (%s) = ROW (%s) WHERE mart IS DISTINCT FROM excluded',
-            followed.touched, wanted, followed.definition, same, keys, others, excluded_others
-        ) USING came;
-        GET DIAGNOSTICS changed = ROW_COUNT;
-        EXECUTE format('DELETE FROM %s AS mart WHERE %s', wanted, followed.outlived);
-        GET DIAGNOSTICS gone = ROW_COUNT;
-    END IF;
-    UPDATE ops.stream_mart SET seen = now_seen, server = here, refreshed_at = clock_timestamp(), trouble = NULL
-    WHERE mart = wanted;
-    RETURN changed + gone;
-END
-$_$;
-
-COMMENT ON FUNCTION ops.refresh_mart(wanted regclass) IS 'Brings a mart that follows a stream up to date; returns the rows that changed, NULL where somebody else is at it or there is no stream yet.';
-
 CREATE TABLE ops.tenant_login (
     login name NOT NULL,
     tenant text NOT NULL,
@@ -899,7 +842,8 @@ CREATE TABLE ops.stream_batch (
     latency_p99_seconds double precision,
     taking_seconds double precision NOT NULL,
     committed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    transaction_id xid8 DEFAULT pg_current_xact_id(),
+    archived_count bigint DEFAULT 0 NOT NULL,
+    folded_count bigint DEFAULT 1 NOT NULL,
     CONSTRAINT stream_batch_check CHECK ((message_count = ((row_count + known_count) + refused_count))),
     CONSTRAINT stream_batch_known_count_check CHECK ((known_count >= 0)),
     CONSTRAINT stream_batch_late_count_check CHECK ((late_count >= 0)),
@@ -949,7 +893,9 @@ COMMENT ON COLUMN ops.stream_batch.taking_seconds IS 'From its first message pol
 
 COMMENT ON COLUMN ops.stream_batch.committed_at IS 'When its rows became visible.';
 
-COMMENT ON COLUMN ops.stream_batch.transaction_id IS 'Transaction that wrote it: who knows a snapshot knows whether it was seen. Empty for those before 0023.';
+COMMENT ON COLUMN ops.stream_batch.archived_count IS 'Rows of it that went with a partition that was archived.';
+
+COMMENT ON COLUMN ops.stream_batch.folded_count IS 'Micro-batches that this row tells of: more than one where those of a day were folded.';
 
 CREATE TABLE ops.stream_gap (
     gap_id bigint NOT NULL,
@@ -1035,48 +981,6 @@ ALTER TABLE ops.stream_hold ALTER COLUMN hold_id ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
-CREATE TABLE ops.stream_mart (
-    mart regclass NOT NULL,
-    dataset text NOT NULL,
-    source text NOT NULL,
-    key_columns text[] NOT NULL,
-    definition text NOT NULL,
-    touched text NOT NULL,
-    outlived text NOT NULL,
-    seen pg_snapshot,
-    server bigint,
-    made_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    refreshed_at timestamp with time zone,
-    trouble text,
-    CONSTRAINT stream_mart_key_columns_check CHECK ((key_columns <> '{}'::text[]))
-);
-
-COMMENT ON TABLE ops.stream_mart IS 'Marts that follow a stream: dbt writes a row when it makes one, workers refresh it.';
-
-COMMENT ON COLUMN ops.stream_mart.mart IS 'The table, whatever schema it has been moved to; each build of the marts has its own.';
-
-COMMENT ON COLUMN ops.stream_mart.dataset IS 'The stream that it follows.';
-
-COMMENT ON COLUMN ops.stream_mart.source IS 'Table of the stream''s rows; where there is none yet, the mart is empty.';
-
-COMMENT ON COLUMN ops.stream_mart.key_columns IS 'Columns of its grain: one row of the mart is one group of the stream''s rows.';
-
-COMMENT ON COLUMN ops.stream_mart.definition IS 'The model''s SELECT of the whole mart.';
-
-COMMENT ON COLUMN ops.stream_mart.touched IS 'SELECT of the keys whose rows came with the micro-batches $1.';
-
-COMMENT ON COLUMN ops.stream_mart.outlived IS 'Condition for a row of the mart that its window has left behind.';
-
-COMMENT ON COLUMN ops.stream_mart.seen IS 'The snapshot of the last refresh: micro-batches that it does not see have come since. Empty until the first.';
-
-COMMENT ON COLUMN ops.stream_mart.server IS 'Identity of the server that the snapshot is of.';
-
-COMMENT ON COLUMN ops.stream_mart.made_at IS 'When dbt made it.';
-
-COMMENT ON COLUMN ops.stream_mart.refreshed_at IS 'When it last followed a micro-batch, or was made.';
-
-COMMENT ON COLUMN ops.stream_mart.trouble IS 'Why it could not be refreshed; empty while it follows.';
-
 CREATE TABLE ops.stream_offset (
     dataset text NOT NULL,
     topic_partition bigint NOT NULL,
@@ -1105,6 +1009,20 @@ COMMENT ON COLUMN ops.stream_offset.newest_event_at IS 'The newest event time am
 
 COMMENT ON COLUMN ops.stream_offset.updated_at IS 'When it last changed.';
 
+CREATE TABLE ops.stream_partition (
+    dataset text NOT NULL,
+    partition text NOT NULL,
+    noticed_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE ops.stream_partition IS 'Since when the partitions of streams hold rows: retention counts from there, where the interval is older.';
+
+COMMENT ON COLUMN ops.stream_partition.dataset IS 'Dataset.';
+
+COMMENT ON COLUMN ops.stream_partition.partition IS 'Partition of the dataset, not of the topic.';
+
+COMMENT ON COLUMN ops.stream_partition.noticed_at IS 'When upkeep first found rows in it, which it looks for every day.';
+
 CREATE TABLE ops.stream_range (
     batch_id text NOT NULL,
     topic_partition bigint NOT NULL,
@@ -1122,6 +1040,26 @@ COMMENT ON COLUMN ops.stream_range.topic_partition IS 'Partition of the topic.';
 COMMENT ON COLUMN ops.stream_range.first_offset IS 'First offset that it read.';
 
 COMMENT ON COLUMN ops.stream_range.next_offset IS 'First offset that it did not read.';
+
+CREATE TABLE ops.stream_reconciled (
+    dataset text NOT NULL,
+    topic_incarnation text NOT NULL,
+    topic_partition bigint NOT NULL,
+    next_offset bigint NOT NULL,
+    reconciled_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE ops.stream_reconciled IS 'How far each partition of a topic was found without a hole: the next reconciliation begins there.';
+
+COMMENT ON COLUMN ops.stream_reconciled.dataset IS 'Dataset.';
+
+COMMENT ON COLUMN ops.stream_reconciled.topic_incarnation IS 'Kafka''s id of the topic.';
+
+COMMENT ON COLUMN ops.stream_reconciled.topic_partition IS 'Partition of the topic.';
+
+COMMENT ON COLUMN ops.stream_reconciled.next_offset IS 'Where the last span ends that was looked at.';
+
+COMMENT ON COLUMN ops.stream_reconciled.reconciled_at IS 'When.';
 
 CREATE TABLE ops.table_layout (
     dataset text NOT NULL,
@@ -1220,7 +1158,8 @@ CREATE TABLE quarantine.refused_message (
     refused_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     closed_at timestamp with time zone,
     copied_at timestamp with time zone,
-    CONSTRAINT refused_message_check CHECK (((state = 'open'::text) = (closed_at IS NULL)))
+    CONSTRAINT refused_message_check CHECK (((state = 'open'::text) = (closed_at IS NULL))),
+    CONSTRAINT refused_message_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text, 'dismissed'::text])))
 );
 
 COMMENT ON TABLE quarantine.refused_message IS 'Messages that their contract refused, as they came, until somebody repairs and replays them; never deleted.';
@@ -1404,14 +1343,17 @@ ALTER TABLE ONLY ops.stream_gap
 ALTER TABLE ONLY ops.stream_hold
     ADD CONSTRAINT stream_hold_pkey PRIMARY KEY (hold_id);
 
-ALTER TABLE ONLY ops.stream_mart
-    ADD CONSTRAINT stream_mart_pkey PRIMARY KEY (mart);
-
 ALTER TABLE ONLY ops.stream_offset
     ADD CONSTRAINT stream_offset_pkey PRIMARY KEY (dataset, topic_partition);
 
+ALTER TABLE ONLY ops.stream_partition
+    ADD CONSTRAINT stream_partition_pkey PRIMARY KEY (dataset, partition);
+
 ALTER TABLE ONLY ops.stream_range
     ADD CONSTRAINT stream_range_pkey PRIMARY KEY (batch_id, topic_partition);
+
+ALTER TABLE ONLY ops.stream_reconciled
+    ADD CONSTRAINT stream_reconciled_pkey PRIMARY KEY (dataset, topic_incarnation, topic_partition);
 
 ALTER TABLE ONLY ops.table_layout
     ADD CONSTRAINT table_layout_pkey PRIMARY KEY (dataset);
@@ -1427,9 +1369,6 @@ ALTER TABLE ONLY quarantine.refused_message
 
 ALTER TABLE ONLY quarantine.refused_message
     ADD CONSTRAINT refused_message_pkey PRIMARY KEY (refused_message_id);
-
-ALTER TABLE quarantine.refused_message
-    ADD CONSTRAINT refused_message_state_check CHECK ((state = ANY (ARRAY['open'::text, 'replayed'::text, 'dismissed'::text]))) NOT VALID;
 
 ALTER TABLE ONLY quarantine.refused_row
     ADD CONSTRAINT refused_row_batch_id_source_file_line_key UNIQUE (batch_id, source_file, line);
@@ -1496,10 +1435,6 @@ COMMENT ON INDEX ops.step_by_subject IS 'The steps of one batch or build, in ord
 CREATE INDEX stream_batch_by_dataset ON ops.stream_batch USING btree (dataset, committed_at);
 
 COMMENT ON INDEX ops.stream_batch_by_dataset IS 'The newest micro-batches of a dataset: the share refused lately, throughput, latency.';
-
-CREATE INDEX stream_batch_by_transaction ON ops.stream_batch USING btree (dataset, transaction_id) WHERE (transaction_id IS NOT NULL);
-
-COMMENT ON INDEX ops.stream_batch_by_transaction IS 'The micro-batches that became visible since a live mart was refreshed.';
 
 CREATE INDEX stream_gap_by_dataset ON ops.stream_gap USING btree (dataset);
 
@@ -1607,8 +1542,6 @@ GRANT ALL ON FUNCTION ops.enter(tenant text) TO app;
 
 REVOKE ALL ON FUNCTION ops.enter_all() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION ops.refresh_mart(wanted regclass) FROM PUBLIC;
-
 GRANT SELECT ON TABLE ops.tenant_login TO app;
 GRANT SELECT ON TABLE ops.tenant_login TO readonly;
 
@@ -1681,14 +1614,17 @@ GRANT SELECT ON TABLE ops.stream_gap TO readonly;
 GRANT SELECT ON TABLE ops.stream_hold TO app;
 GRANT SELECT ON TABLE ops.stream_hold TO readonly;
 
-GRANT SELECT ON TABLE ops.stream_mart TO app;
-GRANT SELECT ON TABLE ops.stream_mart TO readonly;
-
 GRANT SELECT ON TABLE ops.stream_offset TO app;
 GRANT SELECT ON TABLE ops.stream_offset TO readonly;
 
+GRANT SELECT ON TABLE ops.stream_partition TO app;
+GRANT SELECT ON TABLE ops.stream_partition TO readonly;
+
 GRANT SELECT ON TABLE ops.stream_range TO app;
 GRANT SELECT ON TABLE ops.stream_range TO readonly;
+
+GRANT SELECT ON TABLE ops.stream_reconciled TO app;
+GRANT SELECT ON TABLE ops.stream_reconciled TO readonly;
 
 GRANT SELECT ON TABLE ops.table_layout TO app;
 GRANT SELECT ON TABLE ops.table_layout TO readonly;

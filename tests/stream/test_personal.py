@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from tidegate.ingest import refused_messages
 from tidegate.people import erase, places
 from tidegate.people.export import export
 from tidegate.people.person import Person
+from tidegate.publish.partitions import archive_outlived, restore
 from tidegate.rehearsal.mask import mask
 from tidegate.rotation.places import census
 from tidegate.rotation.rotate import rotate
@@ -55,6 +56,7 @@ from tidegate.stream.worker import Account, Worker
 from tidegate.wave import ingest
 
 SEATS = 120
+NOW = datetime.now(UTC)
 FIRST, LAST = date(2013, 1, 1), date(2013, 1, 31)
 POOR = Disturbance(seed=2, disorder=0.2, duplicates=0.1, poison=0.3)
 SEALED = ("email", "phone", "document_number")
@@ -300,6 +302,27 @@ def test_whoever_asks_is_erased_from_the_streams_rows_and_its_quarantine(agency:
     assert messages[1].message_value == b"erased"
     assert person["document_number"] not in "".join(str(message) for message in messages[:2])
     assert len(others) == SEATS - 1
+
+
+def test_an_archived_month_of_a_stream_is_sealed_in_its_file_and_a_person_is_erased_from_it(agency: Agency) -> None:
+    agency.play(Disturbance())
+    agency.drain()
+    settings, contract, right = agency.settings, agency.contract, agency.rows(bookings.STREAM)
+    assert archive_outlived(settings, contract, NOW) == []
+    (done,) = archive_outlived(settings, contract, NOW + timedelta(days=3 * 366))
+    assert (done.trouble, agency.rows(bookings.STREAM)) == (None, [])
+    assert done.batch is not None
+    file = Path(done.batch.landing_url.removeprefix("file://")).read_bytes()
+    assert not [value for value in secrets(agency, *SEALED) if value.encode() in file]
+    person, contracts = agency.people()[0], load_all(settings)
+    who = Person.called([f"email={person['email']}"], contracts, keyring(settings).newest)
+    assert erase.erase(settings, contracts, who, by="ada", why="asked") == {"raw": 1, "landing": 2}
+    restore(settings, contract, "2013-01", by="ada", why="the auditors ask")
+    found = agency.rows(bookings.STREAM)
+    assert [row for row in found if row["passenger_name"] != "erased"] == [
+        row for row in right if row["booking_id"] != person["booking_id"]
+    ]
+    assert export(settings, contracts, who)["datasets"] == {}
 
 
 def test_a_new_key_takes_over_rows_and_refused_messages_and_a_worker_of_before_is_told(

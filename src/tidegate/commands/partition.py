@@ -37,6 +37,7 @@ def list_(dataset: str | None = _DATASET, json: bool = _JSON) -> None:
     with connect(settings) as connection:
         found = [kept for contract in contracts for kept in retention.partitions(connection, contract)]
         without_batch = [one for contract in contracts for one in standing(connection, contract)]
+        until = {(c.dataset, one.partition): one.until for c in contracts for one in retention.written(connection, c)}
     if json:
         print_json(
             [
@@ -49,7 +50,8 @@ def list_(dataset: str | None = _DATASET, json: bool = _JSON) -> None:
             ] + [
                 {
                     "dataset": one.dataset, "partition": one.partition, "state": one.state, "batch_id": None,
-                    "rows": 0 if one.empty else None, "kept_until": None, "landing_url": None,
+                    "rows": 0 if one.empty else None, "kept_until": until.get((one.dataset, one.partition)),
+                    "landing_url": None,
                 }
                 for one in without_batch
             ]
@@ -59,7 +61,11 @@ def list_(dataset: str | None = _DATASET, json: bool = _JSON) -> None:
         (kept.batch.dataset, kept.batch.partition, kept.batch.state, kept.batch.batch_id, kept.batch.accepted_count,
          "for ever" if kept.until is None else f"{kept.until:%Y-%m-%d}")
         for kept in found
-    ] + [(one.dataset, one.partition, one.state, None, 0 if one.empty else None, None) for one in without_batch]  # fmt: skip
+    ] + [
+        (one.dataset, one.partition, one.state, None, 0 if one.empty else None,
+         None if (end := until.get((one.dataset, one.partition))) is None else f"{end:%Y-%m-%d}")
+        for one in without_batch
+    ]  # fmt: skip
     print_table(("dataset", "partition", "state", "batch", "rows", "kept until"), rows)
 
 
@@ -119,20 +125,24 @@ def archive(
     for contract in [load(settings, dataset)] if dataset else load_all(settings):
         with connect(settings) as connection:
             due = [kept for kept in retention.partitions(connection, contract) if kept.outlived(now)]
+            written = [one for one in retention.written(connection, contract) if one.outlived(now)]
         for kept in due if dry_run else ():
             typer.echo(
                 f"{contract.dataset} {kept.batch.partition}: {kept.batch.accepted_count} rows would be archived, "
                 f"kept until {kept.until:%Y-%m-%d}"
             )
+        for one in written if dry_run else ():
+            typer.echo(
+                f"{contract.dataset} {one.partition}: its rows would be archived, kept until {one.until:%Y-%m-%d}"
+            )
         if not dry_run:
-            outcomes += partitions.archive_outlived(settings, contract, now)
-    for outcome in outcomes:
-        batch = outcome.batch
-        told = (
-            outcome.trouble or f"batch {batch.batch_id} is archived, {batch.accepted_count} rows in {batch.landing_url}"
-        )
-        typer.echo(f"{batch.dataset} {batch.partition}: {told}", err=outcome.trouble is not None)
-    partitions.require_no_trouble(outcomes)
+            outcomes += [(contract.dataset, one) for one in partitions.archive_outlived(settings, contract, now)]
+    for name, outcome in outcomes:
+        batch, told = outcome.batch, str(outcome.trouble)
+        if batch is not None and outcome.trouble is None:
+            told = f"batch {batch.batch_id} is archived, {batch.accepted_count} rows in {batch.landing_url}"
+        typer.echo(f"{name} {outcome.partition}: {told}", err=outcome.trouble is not None)
+    partitions.require_no_trouble([outcome for _, outcome in outcomes])
 
 
 def restore(

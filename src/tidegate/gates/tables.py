@@ -35,13 +35,18 @@ class BatchTable:
 
     @property
     def turn(self) -> str:
-        """The name of the lock under which one process at a time changes rows of a stream's partition."""
-        return f"rows of {self.schema}.{self.name}"
+        """The name of its lock, where it is of a stream's partition; those of batches have claims."""
+        return turn(self.schema, self.name)
 
     @property
     def sealed(self) -> tuple[str, ...]:
         """The columns whose values are sealed."""
         return tuple(name for name, kind in self.columns.items() if kind == SEALED)
+
+
+def turn(schema: str, name: str) -> str:
+    """Return the name of the lock under which one process at a time changes rows of a stream's partition, or settles it."""
+    return f"rows of {schema}.{name}"
 
 
 def of_batches(connection: Connection, dataset: str | None = None, batch_id: str | None = None) -> list[BatchTable]:

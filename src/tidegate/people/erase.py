@@ -69,11 +69,12 @@ def _carry_out(settings: Settings, contracts: Iterable[Contract], person: Person
     for contract in concerned:
         _stones(contract)
     for contract in concerned:
+        # First: a partition that is archived meanwhile is a batch by then.
+        _erase_streamed(settings, contract, person, wish)
         with connect(settings) as connection:
             found = places.batches(connection, contract)
         for batch in found:
             _erase_batch(settings, contract, batch, person, wish)
-        _erase_streamed(settings, contract, person, wish)
         _erase_refused(settings, contract, person, wish)
         _erase_messages(settings, contract, person, wish)
     with connect(settings, autocommit=True) as connection:
@@ -117,6 +118,8 @@ def _erase_streamed(settings: Settings, contract: Contract, person: Person, wish
         for place in found:
             # Rows may be added meanwhile; nobody else changes those that are there.
             with exclusive(connection, place.turn):
+                if not connection.execute(_IS_THERE, [place.schema, place.name]).fetchone():
+                    continue
                 _erase_table(connection, settings, contract, place, person, wish)
                 connection.commit()
 

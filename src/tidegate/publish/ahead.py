@@ -25,6 +25,10 @@ COUNT = 2
 _LONGEST_NAME = 63
 
 
+class PutAwayError(TerminalError):
+    """The partition was archived, or taken back: made anew it would be half of what it was."""
+
+
 @dataclass(frozen=True)
 class Ahead:
     """A partition that no batch has brought along: its table in the dataset's schema, and whether a row stands in it."""
@@ -59,7 +63,7 @@ def make_ahead(settings: Settings, contract: Contract, now: datetime, count: int
     while len(wanted) <= count:
         wanted.append(named.following(wanted[-1]))
     with connect(settings) as connection:
-        made = [partition for partition in wanted if _standing(connection, contract, partition) is None]
+        made = [partition for partition in wanted if standing_table(connection, contract, partition) is None]
         connection.commit()
         for partition in made:
             ensure_partition(connection, contract, partition)
@@ -77,17 +81,20 @@ def ensure_partition(connection: Connection, contract: Contract, partition: str)
 
     Raises:
         UsageError: the contract has no partition of that name.
+        PutAwayError: it is one of a stream, and was archived.
         ContractError: the published table cannot be brought to the contract.
         BusyError: another change of the published table does not end; nothing was done.
     """
     contract.parts_of(partition)
-    if (there := _standing(connection, contract, partition)) is not None:
+    if (there := standing_table(connection, contract, partition)) is not None:
         return there
     with impatient(connection):
         take_turn(connection, turn(contract.dataset, partition))
         evolve.ensure(connection, contract)
-        if (there := _standing(connection, contract, partition)) is not None:
+        if (there := standing_table(connection, contract, partition)) is not None:
             return there
+        # Under the lock that whoever archives it has held.
+        _require_not_put_away(connection, contract, partition)
         name = name_of(contract, partition)
         parent, own = table(contract.schema, contract.table), table(contract.schema, name)
         # Not PARTITION OF: that waits for every reader of the published table, and lets none in meanwhile.
@@ -100,6 +107,22 @@ def ensure_partition(connection: Connection, contract: Contract, partition: str)
         )
     log.info("partition made", dataset=contract.dataset, partition=partition, table=name)
     return name
+
+
+def _require_not_put_away(connection: Connection, contract: Contract, partition: str) -> None:
+    if contract.topic is None:
+        # A batch brings all of a partition along.
+        return
+    row = connection.execute(
+        "SELECT state FROM ops.batch WHERE dataset = %s AND partition = %s AND state IN ('archived', 'undone') "
+        "ORDER BY created_at DESC LIMIT 1",
+        [contract.dataset, partition],
+    ).fetchone()
+    if row is not None:
+        raise PutAwayError(
+            f"a row of a partition that is kept, and {partition} is {row['state']}: `tidegate partition restore {contract.dataset} "
+            f"{partition} --why …` brings an archived one back, and then it takes rows again"
+        )
 
 
 def turn(dataset: str, partition: str) -> str:
@@ -139,6 +162,19 @@ def standing(connection: Connection, contract: Contract) -> list[Ahead]:
     return sorted(found, key=lambda ahead: ahead.partition)
 
 
+def standing_table(connection: Connection, contract: Contract, partition: str) -> str | None:
+    """Return the name of the table that is attached for a partition, a batch's or another; None if there is none."""
+    row = connection.execute(
+        """
+        SELECT c.relname AS name FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid
+        WHERE inhparent = to_regclass(format('%%I.%%I', %s::text, %s::text))
+            AND pg_get_expr(c.relpartbound, c.oid) = 'FOR VALUES IN (' || quote_literal(%s::text) || ')'
+        """,
+        [contract.schema, contract.table, partition],
+    ).fetchone()
+    return row["name"] if row else None
+
+
 def give_way(connection: Connection, contract: Contract, partition: str) -> None:
     """Take the empty partition away, in the caller's transaction, for a batch that brings its own table along.
 
@@ -147,7 +183,7 @@ def give_way(connection: Connection, contract: Contract, partition: str) -> None
     Raises:
         TerminalError: rows were written to it, which the batch would hide.
     """
-    name = _standing(connection, contract, partition)
+    name = standing_table(connection, contract, partition)
     if name != name_of(contract, partition):
         return
     place = table(contract.schema, name)
@@ -162,19 +198,6 @@ def give_way(connection: Connection, contract: Contract, partition: str) -> None
             "their place; nothing was changed. Write its rows the way the others came, or move those into a delivery first"
         )
     connection.execute(sql.SQL("DROP TABLE {}").format(place))
-
-
-def _standing(connection: Connection, contract: Contract, partition: str) -> str | None:
-    """Return the name of the table that is attached for a partition."""
-    row = connection.execute(
-        """
-        SELECT c.relname AS name FROM pg_inherits JOIN pg_class AS c ON c.oid = inhrelid
-        WHERE inhparent = to_regclass(format('%%I.%%I', %s::text, %s::text))
-            AND pg_get_expr(c.relpartbound, c.oid) = 'FOR VALUES IN (' || quote_literal(%s::text) || ')'
-        """,
-        [contract.schema, contract.table, partition],
-    ).fetchone()
-    return row["name"] if row else None
 
 
 def _see_all(connection: Connection, contract: Contract) -> None:

@@ -24,20 +24,24 @@ from tidegate.gates.verdict import Evidence, Verdict, counted, evidence_folder, 
 from tidegate.publish import evolve, landed, retention
 from tidegate.publish.batches import attach, detach, patiently, take_turns
 from tidegate.publish.landed import UNPACKED, Content
+from tidegate.publish.settle import settle
 from tidegate.settings import Settings
 from tidegate.stores.postgres import LOCK_TIMEOUT, Connection, connect, impatient, table
 
 log = structlog.get_logger(__name__)
 
 GATE = "archive"
+#: How often a stream's partition is written to a file, where rows come meanwhile.
+_ATTEMPTS = 3
 _SAME_ROWS = "rows of the landed file = rows published"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a partition that had outlived its retention: archived, or why it was not."""
+    """What became of a partition that had outlived its retention: the batch that was archived, or why it was not."""
 
-    batch: Batch
+    partition: str
+    batch: Batch | None
     trouble: TidegateError | None = None
 
 
@@ -45,13 +49,40 @@ def archive_outlived(settings: Settings, contract: Contract, now: datetime) -> l
     """Archive every partition of a dataset that has outlived its retention; one that cannot go stops no other."""
     with connect(settings) as connection:
         due = [kept.batch for kept in retention.partitions(connection, contract) if kept.outlived(now)]
+    if contract.topic is not None:
+        return _archive_streamed(settings, contract, [batch.partition for batch in due], now)
     found = []
     for batch in due:
         try:
-            found.append(Outcome(archive(settings, contract, batch.batch_id)))
+            found.append(Outcome(batch.partition, archive(settings, contract, batch.batch_id)))
         except TidegateError as trouble:
-            found.append(Outcome(batch, trouble))
+            found.append(Outcome(batch.partition, batch, trouble))
     return found
+
+
+def _archive_streamed(settings: Settings, contract: Contract, restored: Sequence[str], now: datetime) -> list[Outcome]:
+    """Archive what has outlived its retention of a stream: partitions that rows were written to, and what was restored."""
+    with connect(settings) as connection:
+        retention.notice(connection, contract, now)
+        connection.commit()
+        due = [one.partition for one in retention.written(connection, contract) if one.outlived(now)]
+    found = []
+    for partition in (*due, *restored):
+        try:
+            found.append(Outcome(partition, _settled_and_archived(settings, contract, partition)))
+        except TidegateError as trouble:
+            found.append(Outcome(partition, None, trouble))
+    return found
+
+
+def _settled_and_archived(settings: Settings, contract: Contract, partition: str) -> Batch:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return archive(settings, contract, settle(settings, contract, partition).batch_id)
+        except HeldError:
+            # A row came after the file was written: it is written anew, with that row.
+            continue
+    return archive(settings, contract, settle(settings, contract, partition).batch_id)
 
 
 def archive(settings: Settings, contract: Contract, batch_id: str) -> Batch:
@@ -142,6 +173,14 @@ def _put_away(mine: Claim, contract: Contract, batch: Batch) -> None:
     with impatient(connection):
         take_turns(connection, batch)
         detach(connection, contract, batch)
+        if contract.topic is not None:
+            # Whoever counts a micro-batch's rows has to know where they went.
+            connection.execute(
+                sql.SQL(
+                    "UPDATE ops.stream_batch AS micro SET archived_count = archived_count + gone.rows "
+                    "FROM (SELECT _batch_id, count(*) AS rows FROM {} GROUP BY 1) AS gone WHERE micro.batch_id = gone._batch_id"
+                ).format(table(contract.schema, batch.table))
+            )
         connection.execute(sql.SQL("DROP TABLE {}").format(table(contract.schema, batch.table)))
         ledger.set_state(connection, batch.batch_id, "archived")
         if access.is_watched(contract):

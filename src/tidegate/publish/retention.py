@@ -11,6 +11,7 @@ from tidegate.contracts import Contract
 from tidegate.errors import ContractError
 from tidegate.gates import ledger
 from tidegate.gates.ledger import Batch
+from tidegate.publish import ahead
 from tidegate.stores.postgres import Connection
 
 #: What a person has brought back stays so long, however old it is.
@@ -52,6 +53,46 @@ def partitions(connection: Connection, contract: Contract) -> list[Kept]:
         if batch.state in ("published", "archived") and batch.partition in times
     ]
     return sorted(found, key=lambda kept: (kept.batch.partition, kept.batch.created_at))
+
+
+@dataclass(frozen=True)
+class Written:
+    """A partition that rows of a topic are written to, no batch: until when readers see it; None is for ever."""
+
+    partition: str
+    until: datetime | None
+
+    def outlived(self, now: datetime) -> bool:
+        """Return whether its time is over."""
+        return self.until is not None and self.until <= now
+
+
+def written(connection: Connection, contract: Contract) -> list[Written]:
+    """Return the partitions of a stream that hold rows and were noticed (`notice`), by name; none of other datasets.
+
+    Raises as `partitions` does.
+    """
+    if contract.topic is None:
+        return []
+    rows = connection.execute(
+        "SELECT partition, noticed_at FROM ops.stream_partition WHERE dataset = %s", [contract.dataset]
+    ).fetchall()
+    since = {row["partition"]: row["noticed_at"] for row in rows}
+    return [
+        Written(one.partition, until(contract, one.partition, since[one.partition]))
+        for one in ahead.standing(connection, contract)
+        if not one.empty and one.partition in since
+    ]
+
+
+def notice(connection: Connection, contract: Contract, now: datetime) -> None:
+    """Write down that the partitions of a stream hold rows as of now, where it is not known since when: within a day of it."""
+    found = [one.partition for one in ahead.standing(connection, contract) if not one.empty]
+    connection.execute(
+        "INSERT INTO ops.stream_partition (dataset, partition, noticed_at) SELECT %s, unnest(%s::text[]), %s "
+        "ON CONFLICT DO NOTHING",
+        [contract.dataset, found, now],
+    )
 
 
 def until(contract: Contract, partition: str, since: datetime, restored_at: datetime | None = None) -> datetime | None:

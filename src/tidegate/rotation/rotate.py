@@ -79,7 +79,7 @@ def rotate(settings: Settings, keys: Keyring, dataset: str | None, say: Say) -> 
     _vacuum(settings, tables)
     if busy:
         raise BusyError(
-            f"{len(busy)} tables are being worked on ({', '.join(busy[:3])}), and keep their keys: run it again; all others "
+            f"{len(busy)} batches are being worked on ({', '.join(busy[:3])}), and keep their keys: run it again; all others "
             f"are under {keys.newest.id}"
         )
     retire(settings, keys)

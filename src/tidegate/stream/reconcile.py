@@ -98,7 +98,8 @@ def reconcile(settings: Settings, contract: Contract) -> Reconciled:
 def _rows(connection: Connection, contract: Contract) -> tuple[int, int, list[str]]:
     """Count the rows of the newest micro-batches, and return those that have not as many as they wrote."""
     batches = connection.execute(
-        "SELECT batch_id, row_count FROM ops.stream_batch WHERE dataset = %s AND row_count > 0 "
+        "SELECT batch_id, row_count - archived_count AS row_count FROM ops.stream_batch "
+        "WHERE dataset = %s AND row_count > archived_count AND folded_count = 1 "
         "ORDER BY committed_at DESC LIMIT %s",
         [contract.dataset, _COUNTED],
     ).fetchall()

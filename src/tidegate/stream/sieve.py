@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -198,6 +198,26 @@ class Sieve:
         columns = {number: column for number, (_, column, _) in enumerate(self._rules) if column and "," not in column}
         found = " ".join(f"WHEN {number} THEN {check.text_of(column)}" for number, column in columns.items())
         return f'CASE "rule$" {found} END'
+
+    def without(self, haul: Haul, sifted: Sifted, put_away: Mapping[str, str]) -> Sifted:
+        """Return what was sifted with the rows of some partitions refused; `put_away` maps those to what was expected."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        gone = pc.is_in(sifted.rows["_partition"], value_set=pa.array(list(put_away), pa.string()))
+        lost = sifted.rows.filter(gone).select(["_partition", *MESSAGE]).to_pylist()
+        places = {place: n for n, place in enumerate(zip(haul.topic_partition, haul.message_offset, strict=True))}
+        refused = [
+            RefusedMessage(
+                *_message(haul, places[row[MESSAGE[0]], row[MESSAGE[1]]]),
+                "",
+                None,
+                "archived",
+                put_away[row["_partition"]],
+            )
+            for row in lost
+        ]
+        return Sifted(sifted.rows.filter(pc.invert(gone)), sifted.known, [*sifted.refused, *refused])
 
     def refusal(self, haul: Haul, place: int) -> RefusedMessage:
         """Return the refusal of the message at `place` in the haul, whose key another one has that said something else."""

@@ -75,18 +75,26 @@ def write(connection: Connection, sieve: Sieve, incarnation: str, haul: Haul, si
     """
     contract = sieve.contract
     try:
-        _ensure_partitions(connection, contract, sifted)
+        sifted = _ensure_partitions(connection, sieve, haul, sifted)
         with connection.transaction():
             return _write(connection, sieve, incarnation, haul, sifted, began)
     except _TooMuchRefusedError as refused:
         with connection.transaction():
             ledger.record_hold(connection, contract.dataset, refused.reason, incarnation, refused.next_offsets)
         raise held(contract, refused.reason) from None
+    except psycopg.errors.CheckViolation as error:
+        if error.diag.constraint_name is not None:
+            raise _refused_by_warehouse(contract, error) from (None if contract.discreet else error)
+        raise BusyError(
+            f"a partition of {contract.dataset} was archived while its rows came; they are read again, nothing was written"
+        ) from None
     except (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError) as error:
-        # What PostgreSQL tells besides its first line may be a row.
-        raise TerminalError(
-            f"a micro-batch of {contract.dataset}: the warehouse refused the rows: {first_line(error)}"
-        ) from (None if contract.discreet else error)
+        raise _refused_by_warehouse(contract, error) from (None if contract.discreet else error)
+
+
+def _refused_by_warehouse(contract: Contract, error: psycopg.Error) -> TerminalError:
+    # What PostgreSQL tells besides its first line may be a row: of a discreet dataset it is not even the cause.
+    return TerminalError(f"a micro-batch of {contract.dataset}: the warehouse refused the rows: {first_line(error)}")
 
 
 def held(contract: Contract, reason: str) -> HeldError:
@@ -138,7 +146,7 @@ def write_repaired(
     """
     contract = sieve.contract
     assert contract.topic is not None
-    _ensure_partitions(connection, contract, sifted)
+    sifted = _ensure_partitions(connection, sieve, haul, sifted)
     with connection.transaction():
         _enter(connection, sieve)
         inserted, known, refused = _put(connection, sieve, batch, haul, sifted)
@@ -169,11 +177,17 @@ def _enter(connection: Connection, sieve: Sieve) -> None:
         connection.execute("SELECT ops.enter_all()")
 
 
-def _ensure_partitions(connection: Connection, contract: Contract, sifted: Sifted) -> None:
+def _ensure_partitions(connection: Connection, sieve: Sieve, haul: Haul, sifted: Sifted) -> Sifted:
+    """Make the partitions that are missing; return what was sifted, with the rows refused whose partition was archived."""
+    put_away: dict[str, str] = {}
     # Not in the transaction that writes: others who want the same partition would wait for it.
     for partition in sifted.rows.column("_partition").unique().to_pylist():
-        with connection.transaction():
-            ahead.ensure_partition(connection, contract, partition)
+        try:
+            with connection.transaction():
+                ahead.ensure_partition(connection, sieve.contract, partition)
+        except ahead.PutAwayError as reason:
+            put_away[partition] = str(reason)
+    return sieve.without(haul, sifted, put_away) if put_away else sifted
 
 
 def _put(

@@ -249,7 +249,8 @@ def _stored(connection: Connection, contract: Contract) -> str:
 
 def _overdue(connection: Connection, contracts: Sequence[Contract]) -> int:
     now = datetime.now(UTC)
-    return sum(one.outlived(now) for contract in contracts for one in retention.partitions(connection, contract))
+    published = sum(one.outlived(now) for contract in contracts for one in retention.partitions(connection, contract))
+    return published + sum(one.outlived(now) for c in contracts for one in retention.written(connection, c))
 
 
 _BESIDE = """
