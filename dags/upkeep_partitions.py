@@ -14,7 +14,13 @@ Every day, for each dataset whose rows come one by one (a topic's): the empty pa
 two after it are made where they are missing, so that whoever writes changes no schema on its way. It makes one that nobody
 foresaw itself. `tidegate partition list` shows them as `ahead` until their first row, `tidegate partition ahead` makes them now.
 
+## Folding
+Every day the micro-batches of each day that ended more than 30 days ago are folded into one row of the ledger, stream by
+stream: its counts are their sums, its offsets theirs from the first to the last, and what each of them was is kept as
+Parquet in the landing area, under `_ledger`. `tidegate stream fold` does the same.
+
 ### When it fails
+- `fold_streams` failed: nothing is lost, the ledger only stays longer; its log says which server is away.
 - `ahead_<dataset>` failed: nothing is lost, and nobody waits for it; its log says what holds the table, or what the contract
   asks for that cannot be had.
 - A *transient* trouble (somebody reads the table for long, a server away) is tried again, four times, ever more
@@ -54,6 +60,18 @@ def upkeep_partitions() -> None:
             ahead(contract)
         if contract.partitioning is not None and contract.partitioning.grain is not None:
             archive(contract)
+    fold_streams()
+
+
+@task
+def fold_streams() -> dict[str, int]:
+    """Fold old micro-batches in the ledger; returns how many, into how many days."""
+    from dataclasses import asdict
+
+    from tidegate.stream.fold import fold
+
+    with at_work(dataset="all") as settings:
+        return asdict(fold(settings, datetime.now(UTC)))
 
 
 def ahead(contract: Contract) -> None:

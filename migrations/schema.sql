@@ -208,6 +208,63 @@ $$;
 
 COMMENT ON FUNCTION ops.outlived() IS 'Ends a transaction that is too old for the marts: better an error than an empty mart.';
 
+CREATE FUNCTION ops.refresh_mart(wanted regclass) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    followed ops.stream_mart;
+    here bigint := (SELECT system_identifier FROM pg_control_system());
+    now_seen pg_snapshot;
+    came text[];
+    keys text; same text; others text; excluded_others text;
+    changed bigint; gone bigint := 0;
+BEGIN
+    -- Whoever refreshes it already does the work of this call, too, or the next one does.
+    SELECT * INTO followed FROM ops.stream_mart WHERE mart = wanted FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND OR to_regclass(followed.source) IS NULL THEN
+        RETURN NULL;
+    END IF;
+    -- Before the rows are read: what becomes visible in between is read twice, never left out.
+    now_seen := pg_current_snapshot();
+    IF followed.seen IS NULL OR followed.server IS DISTINCT FROM here THEN
+        -- Made just now, or restored on a server that counts its transactions anew.
+        EXECUTE format('DELETE FROM %s', wanted);
+        EXECUTE format('INSERT INTO %s %s', wanted, followed.definition);
+        GET DIAGNOSTICS changed = ROW_COUNT;
+    ELSE
+        came := ARRAY(
+            SELECT batch_id FROM ops.stream_batch WHERE dataset = followed.dataset
+                AND transaction_id >= pg_snapshot_xmin(followed.seen)
+                AND NOT pg_visible_in_snapshot(transaction_id, followed.seen)
+        );
+        IF came = '{}' THEN
+            RETURN 0;
+        END IF;
+        SELECT string_agg(format('%I', attname), ', ') FILTER (WHERE attname = ANY (followed.key_columns)),
+            string_agg(format('anew.%1$I = touched.%1$I', attname), ' AND ') FILTER (WHERE attname = ANY (followed.key_columns)),
+            string_agg(format('%I', attname), ', ') FILTER (WHERE attname <> ALL (followed.key_columns)),
+            string_agg(format('excluded.%I', attname), ', ') FILTER (WHERE attname <> ALL (followed.key_columns))
+        INTO keys, same, others, excluded_others
+        FROM pg_attribute WHERE attrelid = wanted AND attnum > 0 AND NOT attisdropped;
+        -- OFFSET keeps the group's key a parameter of its own SELECT, so that an index finds its rows.
+        EXECUTE format(
+            'WITH touched AS (%s) INSERT INTO %s AS mart SELECT found.* FROM touched CROSS JOIN LATERAL '
+            '(SELECT anew.* FROM (%s) AS anew WHERE %s OFFSET 0) AS found '
+            'ON CONFLICT (%s) DO UPDATE SET (%s) = ROW (%s) WHERE mart IS DISTINCT FROM excluded',
+            followed.touched, wanted, followed.definition, same, keys, others, excluded_others
+        ) USING came;
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        EXECUTE format('DELETE FROM %s AS mart WHERE %s', wanted, followed.outlived);
+        GET DIAGNOSTICS gone = ROW_COUNT;
+    END IF;
+    UPDATE ops.stream_mart SET seen = now_seen, server = here, refreshed_at = clock_timestamp(), trouble = NULL
+    WHERE mart = wanted;
+    RETURN changed + gone;
+END
+$_$;
+
+COMMENT ON FUNCTION ops.refresh_mart(wanted regclass) IS 'Brings a mart that follows a stream up to date; returns the rows that changed, NULL where somebody else is at it or there is no stream yet.';
+
 CREATE TABLE ops.tenant_login (
     login name NOT NULL,
     tenant text NOT NULL,
@@ -844,6 +901,7 @@ CREATE TABLE ops.stream_batch (
     committed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     archived_count bigint DEFAULT 0 NOT NULL,
     folded_count bigint DEFAULT 1 NOT NULL,
+    transaction_id xid8 DEFAULT pg_current_xact_id(),
     CONSTRAINT stream_batch_check CHECK ((message_count = ((row_count + known_count) + refused_count))),
     CONSTRAINT stream_batch_known_count_check CHECK ((known_count >= 0)),
     CONSTRAINT stream_batch_late_count_check CHECK ((late_count >= 0)),
@@ -896,6 +954,8 @@ COMMENT ON COLUMN ops.stream_batch.committed_at IS 'When its rows became visible
 COMMENT ON COLUMN ops.stream_batch.archived_count IS 'Rows of it that went with a partition that was archived.';
 
 COMMENT ON COLUMN ops.stream_batch.folded_count IS 'Micro-batches that this row tells of: more than one where those of a day were folded.';
+
+COMMENT ON COLUMN ops.stream_batch.transaction_id IS 'Transaction that wrote it: who knows a snapshot knows whether it was seen. Empty for those before 0023.';
 
 CREATE TABLE ops.stream_gap (
     gap_id bigint NOT NULL,
@@ -981,6 +1041,48 @@ ALTER TABLE ops.stream_hold ALTER COLUMN hold_id ADD GENERATED ALWAYS AS IDENTIT
     CACHE 1
 );
 
+CREATE TABLE ops.stream_mart (
+    mart regclass NOT NULL,
+    dataset text NOT NULL,
+    source text NOT NULL,
+    key_columns text[] NOT NULL,
+    definition text NOT NULL,
+    touched text NOT NULL,
+    outlived text NOT NULL,
+    seen pg_snapshot,
+    server bigint,
+    made_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    refreshed_at timestamp with time zone,
+    trouble text,
+    CONSTRAINT stream_mart_key_columns_check CHECK ((key_columns <> '{}'::text[]))
+);
+
+COMMENT ON TABLE ops.stream_mart IS 'Marts that follow a stream: dbt writes a row when it makes one, workers refresh it.';
+
+COMMENT ON COLUMN ops.stream_mart.mart IS 'The table, whatever schema it has been moved to; each build of the marts has its own.';
+
+COMMENT ON COLUMN ops.stream_mart.dataset IS 'The stream that it follows.';
+
+COMMENT ON COLUMN ops.stream_mart.source IS 'Table of the stream''s rows; where there is none yet, the mart is empty.';
+
+COMMENT ON COLUMN ops.stream_mart.key_columns IS 'Columns of its grain: one row of the mart is one group of the stream''s rows.';
+
+COMMENT ON COLUMN ops.stream_mart.definition IS 'The model''s SELECT of the whole mart.';
+
+COMMENT ON COLUMN ops.stream_mart.touched IS 'SELECT of the keys whose rows came with the micro-batches $1.';
+
+COMMENT ON COLUMN ops.stream_mart.outlived IS 'Condition for a row of the mart that its window has left behind.';
+
+COMMENT ON COLUMN ops.stream_mart.seen IS 'The snapshot of the last refresh: micro-batches that it does not see have come since. Empty until the first.';
+
+COMMENT ON COLUMN ops.stream_mart.server IS 'Identity of the server that the snapshot is of.';
+
+COMMENT ON COLUMN ops.stream_mart.made_at IS 'When dbt made it.';
+
+COMMENT ON COLUMN ops.stream_mart.refreshed_at IS 'When it last followed a micro-batch, or was made.';
+
+COMMENT ON COLUMN ops.stream_mart.trouble IS 'Why it could not be refreshed; empty while it follows.';
+
 CREATE TABLE ops.stream_offset (
     dataset text NOT NULL,
     topic_partition bigint NOT NULL,
@@ -1046,6 +1148,8 @@ CREATE TABLE ops.stream_reconciled (
     topic_incarnation text NOT NULL,
     topic_partition bigint NOT NULL,
     next_offset bigint NOT NULL,
+    horizon xid8 NOT NULL,
+    server bigint NOT NULL,
     reconciled_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
@@ -1057,7 +1161,11 @@ COMMENT ON COLUMN ops.stream_reconciled.topic_incarnation IS 'Kafka''s id of the
 
 COMMENT ON COLUMN ops.stream_reconciled.topic_partition IS 'Partition of the topic.';
 
-COMMENT ON COLUMN ops.stream_reconciled.next_offset IS 'Where the last span ends that was looked at.';
+COMMENT ON COLUMN ops.stream_reconciled.next_offset IS 'How far the partition had been taken then.';
+
+COMMENT ON COLUMN ops.stream_reconciled.horizon IS 'Transactions before it had ended, so that their micro-batches were looked at.';
+
+COMMENT ON COLUMN ops.stream_reconciled.server IS 'Identity of the server that counted them.';
 
 COMMENT ON COLUMN ops.stream_reconciled.reconciled_at IS 'When.';
 
@@ -1343,6 +1451,9 @@ ALTER TABLE ONLY ops.stream_gap
 ALTER TABLE ONLY ops.stream_hold
     ADD CONSTRAINT stream_hold_pkey PRIMARY KEY (hold_id);
 
+ALTER TABLE ONLY ops.stream_mart
+    ADD CONSTRAINT stream_mart_pkey PRIMARY KEY (mart);
+
 ALTER TABLE ONLY ops.stream_offset
     ADD CONSTRAINT stream_offset_pkey PRIMARY KEY (dataset, topic_partition);
 
@@ -1435,6 +1546,10 @@ COMMENT ON INDEX ops.step_by_subject IS 'The steps of one batch or build, in ord
 CREATE INDEX stream_batch_by_dataset ON ops.stream_batch USING btree (dataset, committed_at);
 
 COMMENT ON INDEX ops.stream_batch_by_dataset IS 'The newest micro-batches of a dataset: the share refused lately, throughput, latency.';
+
+CREATE INDEX stream_batch_by_transaction ON ops.stream_batch USING btree (dataset, transaction_id) WHERE (transaction_id IS NOT NULL);
+
+COMMENT ON INDEX ops.stream_batch_by_transaction IS 'The micro-batches that became visible since a live mart was refreshed.';
 
 CREATE INDEX stream_gap_by_dataset ON ops.stream_gap USING btree (dataset);
 
@@ -1542,6 +1657,8 @@ GRANT ALL ON FUNCTION ops.enter(tenant text) TO app;
 
 REVOKE ALL ON FUNCTION ops.enter_all() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION ops.refresh_mart(wanted regclass) FROM PUBLIC;
+
 GRANT SELECT ON TABLE ops.tenant_login TO app;
 GRANT SELECT ON TABLE ops.tenant_login TO readonly;
 
@@ -1613,6 +1730,9 @@ GRANT SELECT ON TABLE ops.stream_gap TO readonly;
 
 GRANT SELECT ON TABLE ops.stream_hold TO app;
 GRANT SELECT ON TABLE ops.stream_hold TO readonly;
+
+GRANT SELECT ON TABLE ops.stream_mart TO app;
+GRANT SELECT ON TABLE ops.stream_mart TO readonly;
 
 GRANT SELECT ON TABLE ops.stream_offset TO app;
 GRANT SELECT ON TABLE ops.stream_offset TO readonly;

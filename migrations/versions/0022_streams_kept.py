@@ -37,6 +37,8 @@ CREATE TABLE ops.stream_reconciled (
     topic_incarnation text NOT NULL,
     topic_partition bigint NOT NULL,
     next_offset bigint NOT NULL,
+    horizon xid8 NOT NULL,
+    server bigint NOT NULL,
     reconciled_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (dataset, topic_incarnation, topic_partition)
 );
@@ -44,7 +46,9 @@ COMMENT ON TABLE ops.stream_reconciled IS 'How far each partition of a topic was
 COMMENT ON COLUMN ops.stream_reconciled.dataset IS 'Dataset.';
 COMMENT ON COLUMN ops.stream_reconciled.topic_incarnation IS 'Kafka''s id of the topic.';
 COMMENT ON COLUMN ops.stream_reconciled.topic_partition IS 'Partition of the topic.';
-COMMENT ON COLUMN ops.stream_reconciled.next_offset IS 'Where the last span ends that was looked at.';
+COMMENT ON COLUMN ops.stream_reconciled.next_offset IS 'How far the partition had been taken then.';
+COMMENT ON COLUMN ops.stream_reconciled.horizon IS 'Transactions before it had ended, so that their micro-batches were looked at.';
+COMMENT ON COLUMN ops.stream_reconciled.server IS 'Identity of the server that counted them.';
 COMMENT ON COLUMN ops.stream_reconciled.reconciled_at IS 'When.';
 """
 

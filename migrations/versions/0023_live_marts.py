@@ -10,7 +10,7 @@ from alembic import op
 from tidegate.migrate.aside import is_set_aside
 
 revision = "0023"
-down_revision = "0021"
+down_revision = "0022"
 
 _REFRESH = """
 CREATE FUNCTION ops.refresh_mart(wanted regclass) RETURNS bigint LANGUAGE plpgsql AS $body$

@@ -289,7 +289,7 @@ def test_partitions_are_made_ahead_of_rows_that_come_one_by_one(tmp_path: Path) 
     (schemas / "planes.odcs.yaml").write_text((CHECKOUT / "schemas/planes.odcs.yaml").read_text())
     (schemas / "orders.odcs.yaml").write_text(topic_contract())
     found = read("upkeep_partitions.py", schemas.parent, tmp_path / "home")["dags"]["upkeep_partitions"]
-    assert found["dependents"] == {"ahead_orders": [], "archive_orders": []}
+    assert found["dependents"] == {"ahead_orders": [], "archive_orders": [], "fold_streams": []}
 
 
 def test_a_team_runs_in_its_waves_and_every_attempt_of_the_loop_is_drawn(dags: dict[str, dict[str, Any]]) -> None:

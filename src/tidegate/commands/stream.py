@@ -1,4 +1,4 @@
-"""`tidegate stream`: take topics in, see how they stand, let a held one go on."""
+"""`tidegate stream`: take topics in, see how they stand, let a held one go on, fold what is long past."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     stream = typer.Typer(help="Take topics in, see how they stand, let a held one go on.")
     app.add_typer(stream, name="stream", no_args_is_help=True)
-    for command in (run, status, release, spark):
+    for command in (run, status, release, spark, fold):
         stream.command()(command)
 
 
@@ -126,3 +126,16 @@ def spark(
         signal.signal(number, lambda *_: stop.set())
     taken = parquet.take(settings, contract, to, until_idle=until_idle, stop=stop, every=every)
     typer.echo(f"{contract.dataset}: {taken.rows} rows written to {to}, {taken.refused} refused messages beside them")
+
+
+def fold(
+    days: int = typer.Option(30, "--days", min=1, help="Micro-batches that are younger stay as they are."),
+) -> None:
+    """Fold the micro-batches of each day long past into one row of the ledger; what each was is kept as Parquet."""
+    from datetime import UTC, datetime, timedelta
+
+    from tidegate.settings import get_settings
+    from tidegate.stream.fold import fold as folded
+
+    done = folded(get_settings(), datetime.now(UTC), timedelta(days=days))
+    typer.echo(f"{done.micro_batches} micro-batches are {done.days} rows of the ledger now")

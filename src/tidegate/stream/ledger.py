@@ -192,7 +192,7 @@ def since(settings: Settings, contract: Contract, seen: str | None) -> News:
         assert now is not None
         server, _, snapshot = (seen or "").partition("/")
         rows = connection.execute(
-            "SELECT batch_id, row_count, refused_count FROM ops.stream_batch WHERE dataset = %(dataset)s "
+            "SELECT batch_id, row_count, refused_count, folded_count FROM ops.stream_batch WHERE dataset = %(dataset)s "
             "AND (%(seen)s::pg_snapshot IS NULL OR NOT pg_visible_in_snapshot(transaction_id, %(seen)s)) "
             "ORDER BY transaction_id NULLS FIRST, batch_id",
             {"dataset": contract.dataset, "seen": snapshot if server == now["server"] else None},
@@ -200,11 +200,13 @@ def since(settings: Settings, contract: Contract, seen: str | None) -> News:
         added = [row["batch_id"] for row in rows if row["row_count"]]
         if contract.tenant is not None:
             connection.execute("SELECT ops.enter_all()")
+        # Of folded micro-batches nobody can tell which rows are theirs: any may be.
+        folded = any(row["folded_count"] > 1 for row in rows)
         parts = connection.execute(
-            sql.SQL("SELECT DISTINCT _partition FROM {} WHERE _batch_id = ANY(%s) ORDER BY 1").format(
+            sql.SQL("SELECT DISTINCT _partition FROM {} WHERE _batch_id = ANY(%s) OR %s ORDER BY 1").format(
                 table(contract.schema, contract.table)
             ),
-            [added],
+            [added, folded],
         ).fetchall() if added else []  # fmt: skip
     return News(
         added[-1] if added else "",
@@ -218,10 +220,11 @@ def since(settings: Settings, contract: Contract, seen: str | None) -> News:
 def lately(connection: Connection, dataset: str, after: Mapping[int, int]) -> tuple[int, int]:
     """Return the messages and the refused ones of the newest micro-batches, `WINDOW` messages of them or a few more.
 
-    Those that read anything before the offsets `after`, by partition, do not count: somebody has let them pass.
+    Those that read anything before the offsets `after`, by partition, do not count: somebody has let them pass. Nor do
+    those that were folded, which are long past.
     """
     rows = connection.execute(
-        "SELECT message_count, refused_count FROM ops.stream_batch AS batch WHERE dataset = %s AND message_count > 0 "
+        "SELECT message_count, refused_count FROM ops.stream_batch AS batch WHERE dataset = %s AND message_count > 0 AND folded_count = 1 "
         "AND NOT EXISTS (SELECT FROM ops.stream_range WHERE batch_id = batch.batch_id "
         "AND first_offset < (%s::jsonb ->> topic_partition::text)::bigint) ORDER BY committed_at DESC LIMIT %s",
         [dataset, _jsonb(after), _WINDOW_BATCHES],

@@ -20,11 +20,33 @@ log = structlog.get_logger(__name__)
 #: Micro-batches whose rows are counted, the newest ones: each count reads the table.
 _COUNTED = 500
 
-_BROKEN_CHAIN = """
+# What was read since the last reconciliation: by transactions, which an index finds, and which no clock that jumps confuses.
+# Those that had ended by then were looked at, if it is still the same server that counts them.
+_RECENT = """
+WITH known AS (
+    SELECT topic_incarnation, topic_partition, next_offset, horizon FROM ops.stream_reconciled
+    WHERE dataset = %(dataset)s AND server = (SELECT system_identifier FROM pg_control_system())
+),
+since AS (SELECT horizon FROM known ORDER BY horizon LIMIT 1),
+recent AS (
+    SELECT batch.topic_incarnation, span.topic_partition, span.first_offset, span.next_offset, known.next_offset AS known
+    FROM ops.stream_batch AS batch JOIN ops.stream_range AS span USING (batch_id) LEFT JOIN known USING (topic_incarnation, topic_partition)
+    WHERE batch.dataset = %(dataset)s AND span.next_offset > coalesce(known.next_offset, 0)
+        AND (NOT EXISTS (SELECT FROM since) OR batch.transaction_id >= (SELECT horizon FROM since))
+)
+"""
+_SEEN = """
+SELECT topic_incarnation, topic_partition, next_offset, pg_snapshot_xmin(pg_current_snapshot())::text AS horizon,
+    (SELECT system_identifier FROM pg_control_system()) AS server
+FROM ops.stream_offset WHERE dataset = %(dataset)s
+"""
+_BROKEN_CHAIN = f"""{_RECENT}
 SELECT topic_partition, first_offset, before FROM (
-    SELECT topic_partition, first_offset, topic_incarnation,
-        lag(next_offset) OVER (PARTITION BY topic_incarnation, topic_partition ORDER BY first_offset) AS before
-    FROM ops.stream_range JOIN ops.stream_batch USING (batch_id) WHERE dataset = %(dataset)s
+    -- A day that was folded since may begin before what was found whole.
+    SELECT topic_partition, first_offset, topic_incarnation, coalesce(
+        lag(next_offset) OVER (PARTITION BY topic_incarnation, topic_partition ORDER BY first_offset), least(known, first_offset)
+    ) AS before
+    FROM recent
 ) AS spans
 WHERE first_offset <> before AND NOT EXISTS (
     SELECT FROM ops.stream_gap AS gap
@@ -32,17 +54,21 @@ WHERE first_offset <> before AND NOT EXISTS (
         AND gap.topic_partition = spans.topic_partition AND gap.first_offset = before AND gap.next_offset = spans.first_offset
 )
 """
-_BROKEN_END = """
-SELECT at.topic_partition, at.next_offset, max(span.next_offset) AS taken
-FROM ops.stream_offset AS at
-JOIN ops.stream_batch AS batch ON batch.dataset = at.dataset AND batch.topic_incarnation = at.topic_incarnation
-JOIN ops.stream_range AS span ON span.batch_id = batch.batch_id AND span.topic_partition = at.topic_partition
-WHERE at.dataset = %(dataset)s
-GROUP BY at.topic_partition, at.next_offset
-HAVING max(span.next_offset) <> at.next_offset AND NOT EXISTS (
+_BROKEN_END = f"""{_RECENT}
+SELECT at.topic_partition, at.next_offset, seen.taken FROM ops.stream_offset AS at JOIN (
+    SELECT topic_incarnation, topic_partition, max(next_offset) AS taken
+    FROM (SELECT topic_incarnation, topic_partition, next_offset FROM recent UNION ALL SELECT topic_incarnation, topic_partition, next_offset FROM known) AS each GROUP BY 1, 2
+) AS seen USING (topic_incarnation, topic_partition)
+WHERE at.dataset = %(dataset)s AND seen.taken <> at.next_offset AND NOT EXISTS (
     SELECT FROM ops.stream_gap AS gap
     WHERE gap.dataset = %(dataset)s AND gap.topic_partition = at.topic_partition AND gap.next_offset = at.next_offset
 )
+"""
+_REMEMBER = """
+INSERT INTO ops.stream_reconciled (dataset, topic_incarnation, topic_partition, next_offset, horizon, server)
+VALUES (%(dataset)s, %(topic_incarnation)s, %(topic_partition)s, %(next_offset)s, %(horizon)s::xid8, %(server)s)
+ON CONFLICT (dataset, topic_incarnation, topic_partition) DO UPDATE
+SET next_offset = excluded.next_offset, horizon = excluded.horizon, server = excluded.server, reconciled_at = excluded.reconciled_at
 """
 
 
@@ -59,6 +85,8 @@ class Reconciled:
 def reconcile(settings: Settings, contract: Contract) -> Reconciled:
     """Compare offsets, micro-batches, rows and the broker's hint; tell the broker anew where it is behind.
 
+    Of what each partition read, it looks at what came since the last time that nothing was found.
+
     Raises:
         TerminalError: messages were skipped or taken twice, or rows are not those that were written: somebody has changed
             the table or the ledger by hand, for no path through the code does.
@@ -67,6 +95,8 @@ def reconcile(settings: Settings, contract: Contract) -> Reconciled:
     """
     assert contract.topic is not None
     with connect(settings) as connection:
+        # Before the spans are looked at: what comes meanwhile is looked at, and remembered the next time.
+        seen = connection.execute(_SEEN, {"dataset": contract.dataset}).fetchall()
         broken = [
             f"partition {row['topic_partition']} was read to {row['before']}, then from {row['first_offset']} on"
             for row in connection.execute(_BROKEN_CHAIN, {"dataset": contract.dataset}).fetchall()
@@ -78,6 +108,8 @@ def reconcile(settings: Settings, contract: Contract) -> Reconciled:
         counted, rows, differing = _rows(connection, contract)
         broken += differing
         known = ledger.positions(connection, contract.dataset)
+        if not broken:
+            connection.cursor().executemany(_REMEMBER, [{**row, "dataset": contract.dataset} for row in seen])
     if broken:
         raise TerminalError(
             f"the stream {contract.dataset} is not what its ledger says: {'; '.join(broken[:5])}. `ops.stream_range` and the rows' "
@@ -87,7 +119,8 @@ def reconcile(settings: Settings, contract: Contract) -> Reconciled:
     with Feed(settings, contract.topic.name, group_of(contract.dataset)) as feed:
         incarnation, partitions = feed.incarnation()
         wanted = {n: at.next_offset for n, at in known.items() if n in partitions and at.incarnation == incarnation}
-        behind = {n: offset for n, offset in wanted.items() if feed.hinted(n) != offset}
+        # A worker that is at it may have told more by now.
+        behind = {n: offset for n, offset in wanted.items() if (feed.hinted(n) or 0) < offset}
         if behind:
             feed.hint({number: Span(0, offset) for number, offset in behind.items()}, wait=True)
             hints = len(behind)

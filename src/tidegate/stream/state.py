@@ -76,7 +76,7 @@ def state_of(settings: Settings, contract: Contract, *, ages: bool = True) -> St
         behind = {number: max(at[number], span.first) for number, span in bounds.items() if at[number] < span.next}
         hold = ledger.newest_hold(connection, contract.dataset)
         totals = connection.execute(
-            "SELECT count(*) AS micro_batches, coalesce(sum(message_count), 0)::bigint AS messages, "
+            "SELECT coalesce(sum(folded_count), 0)::bigint AS micro_batches, coalesce(sum(message_count), 0)::bigint AS messages, "
             "coalesce(sum(row_count), 0)::bigint AS rows, coalesce(sum(known_count), 0)::bigint AS known, "
             "coalesce(sum(refused_count), 0)::bigint AS refused, coalesce(sum(late_count), 0)::bigint AS late "
             "FROM ops.stream_batch WHERE dataset = %s",
