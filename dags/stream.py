@@ -55,11 +55,10 @@ def stream(contract: Contract) -> None:
 @task
 def drain(dataset: str) -> str:
     """Take in what the topic holds now, micro-batch by micro-batch; each is published by the transaction that writes it."""
-    from tidegate.stream import ledger
-    from tidegate.stream.worker import Worker
+    from tidegate.stream import ledger, worker
 
     with at_work(dataset=dataset) as settings:
-        Worker(settings, dataset).drain()
+        worker.drain(settings, dataset)
         batch_id = ledger.newest_batch(settings, dataset)
     if batch_id is None:
         raise AirflowSkipException(f"nothing was ever taken from the topic of {dataset}")

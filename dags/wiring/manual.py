@@ -57,6 +57,7 @@ def of_stream(contract: Contract) -> str:
         f"## {contract.title}\n{contract.about.get('purpose') or contract.description}\n\n"
         f"Starts by itself when messages wait in topic `{topic.name}` and no worker (`tidegate stream run {contract.dataset}`) "
         f"is at it, and takes in what is there: drain → judge, reconcile → publish, into `{contract.schema}.{contract.table}`. "
+        "While workers are at it, it starts once a minute to judge, reconcile and tell of what they took in. "
         f"{contract.grain} Each micro-batch is visible with the transaction that writes its rows, its refused messages and its "
         f"offsets. {sample} of each run.\n\n"
         f"Contract: `{contract.reference}`, version {contract.version}. Owner: {contract.owner or 'nobody'}. "

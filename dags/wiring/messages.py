@@ -14,10 +14,16 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 #: Seconds between two looks at the topic, and after which the same messages are told of again: a run may have failed.
 LOOK_EVERY, AGAIN_AFTER = 5.0, 300.0
+#: Seconds between two runs that judge and tell of what workers take in meanwhile.
+CHECK_EVERY = 60.0
 
 
 class MessagesWait(BaseEventTrigger):  # type: ignore[misc]
-    """Fires when messages wait that nobody takes in: no worker is at work on the topic, and the stream is not held."""
+    """Fires when there is work for a run.
+
+    Messages wait that nobody takes in: no worker is at work on the topic, and the stream is not held. Or workers have
+    taken some in that no run has judged, reconciled and told of: once a minute, while they come.
+    """
 
     def __init__(self, dataset: str) -> None:
         super().__init__()
@@ -33,24 +39,24 @@ class MessagesWait(BaseEventTrigger):  # type: ignore[misc]
         from tidegate.observe import logs
 
         log = logs.get(__name__)
-        told: tuple[dict[int, int], float] = ({}, 0.0)
-        trouble = ""
+        told, told_at, trouble = dict[str, Any](), float("-inf"), ""
         while True:
             try:
-                ends = await asyncio.to_thread(self._waiting)
-                trouble = ""
+                found, trouble = await asyncio.to_thread(self._due), ""
             except TidegateError as error:
-                ends = {}
+                found = {}
                 if (said := str(error)) != trouble:
                     log.warning("topic cannot be looked at", dataset=self.dataset, reason=said)
                     trouble = said
-            if ends and (ends != told[0] or time.monotonic() - told[1] > AGAIN_AFTER):
-                told = (ends, time.monotonic())
-                yield TriggerEvent({"dataset": self.dataset, "ends": {str(n): end for n, end in ends.items()}})
+            passed = time.monotonic() - told_at
+            anew = found != told if found.get("why") == "waiting" else passed > CHECK_EVERY
+            if found and (anew or passed > AGAIN_AFTER):
+                told, told_at = found, time.monotonic()
+                yield TriggerEvent({"dataset": self.dataset, **found})
             await asyncio.sleep(LOOK_EVERY)
 
-    def _waiting(self) -> dict[int, int]:
-        """Return where the topic's partitions end, if anything in them waits for a run; nothing otherwise."""
+    def _due(self) -> dict[str, Any]:
+        """Return why a run is due, with the ends of the topic's partitions; nothing where none is."""
         from tidegate.settings import load_settings
         from tidegate.stream.state import state_of
         from tidegate.stream.worker import stream_of
@@ -60,4 +66,9 @@ class MessagesWait(BaseEventTrigger):  # type: ignore[misc]
         if settings.kafka_url is None:
             return {}
         state = state_of(settings, stream_of(settings, self.dataset), ages=False)
-        return dict(state.ends) if state.lag and not state.workers and state.hold is None else {}
+        ends = {str(number): end for number, end in state.ends.items()}
+        if state.hold is not None:
+            return {}
+        if not state.workers:
+            return {"why": "waiting", "ends": ends} if state.lag or state.unchecked else {}
+        return {"why": "taken in", "ends": ends} if state.unchecked else {}

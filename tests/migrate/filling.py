@@ -83,7 +83,7 @@ _ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "ops.stream_range": [{"batch_id": "m1", "topic_partition": 0, "first_offset": 0, "next_offset": 3}],
     "ops.stream_partition": [{"dataset": "parcel", "partition": "2024-03", "noticed_at": "2024-03-02"}],
-    "ops.stream_reconciled": [{"dataset": "parcel", "topic_incarnation": "i1", "topic_partition": 0, "next_offset": 3}],
+    "ops.stream_reconciled": [{"dataset": "parcel", "topic_incarnation": "i1", "topic_partition": 0, "next_offset": 3, "horizon": "700", "server": 1}],
     "ops.stream_gap": [
         {
             "dataset": "parcel", "topic": "parcels", "topic_incarnation": "i1", "topic_partition": 0, "kind": "removed unread",

@@ -25,14 +25,14 @@ KEPT = timedelta(days=30)
 #: Of the landing area, beside the datasets'.
 FOLDER = "_ledger"
 
-# The newest one is what whoever hears of news was told last; a day in which messages were lost has a hole, and stays.
+# Verdicts are on the newest one; a day in which messages were lost has a hole, and stays.
 _DAYS = """
 SELECT dataset, topic, topic_incarnation, contract_version, (committed_at AT TIME ZONE 'UTC')::date AS day,
     array_agg(batch_id ORDER BY committed_at, batch_id) AS ids
 FROM ops.stream_batch AS batch
 WHERE committed_at < %(before)s AND batch_id <> (
     SELECT batch_id FROM ops.stream_batch AS newest WHERE newest.dataset = batch.dataset
-    ORDER BY committed_at DESC, batch_id LIMIT 1
+    ORDER BY transaction_id DESC NULLS LAST, committed_at DESC, batch_id LIMIT 1
 )
 GROUP BY dataset, topic, topic_incarnation, contract_version, day HAVING count(*) > 1 ORDER BY dataset, day
 """

@@ -155,6 +155,17 @@ def record_batch(
         )
 
 
+def is_unchecked(connection: Connection, dataset: str) -> bool:
+    """Return whether a partition was taken further than it was reconciled."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM ops.stream_offset AS taken LEFT JOIN ops.stream_reconciled AS checked "
+        "USING (dataset, topic_incarnation, topic_partition) "
+        "WHERE dataset = %s AND taken.next_offset IS DISTINCT FROM checked.next_offset) AS unchecked",
+        [dataset],
+    ).fetchone()
+    return bool(row and row["unchecked"])
+
+
 @dataclass(frozen=True)
 class News:
     """What micro-batches have added: the last of them, the partitions of the rows, and what was to be seen by then."""

@@ -33,6 +33,8 @@ class State:
     workers: int
     hold: Hold | None
     """The one that stands; None while it flows."""
+    unchecked: bool
+    """Whether something was taken in that no run has reconciled since."""
     gaps: int
     marts: tuple[Mart, ...]
     """Those that follow it."""
@@ -102,6 +104,7 @@ def state_of(settings: Settings, contract: Contract, *, ages: bool = True) -> St
             ends={number: span.next for number, span in bounds.items()},
             workers=crew.count(connection, contract.dataset),
             hold=hold if hold and hold.released_at is None else None,
+            unchecked=ledger.is_unchecked(connection, contract.dataset),
             gaps=gaps["gaps"] if gaps else 0,
             marts=tuple(live.marts(connection, contract.dataset)),
             totals=totals or {},

@@ -23,7 +23,7 @@ from tidegate.errors import FencedError, HeldError, TidegateError, TransientErro
 from tidegate.publish import evolve
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect, impatient
-from tidegate.stream import dead_letters, ledger
+from tidegate.stream import crew, dead_letters, ledger
 from tidegate.stream.crew import Crew
 from tidegate.stream.feed import Feed, Haul, OutOfRangeError, Span
 from tidegate.stream.ledger import Gap, Position
@@ -345,6 +345,17 @@ def _gone(known: Position, incarnation: str, there: Span) -> tuple[Gap, int]:
         return "removed unread", there.first
     # A power cut, or a replica that was behind, took messages from the broker that were taken in: those we have.
     return "taken back", there.next
+
+
+def drain(settings: Settings, dataset: str) -> None:
+    """Take in what the topic holds, unless workers are at it already: they would have to share it anew.
+
+    Raises as `Worker.drain` does.
+    """
+    with connect(settings, autocommit=True) as connection:
+        if crew.count(connection, dataset):
+            return
+    Worker(settings, dataset).drain()
 
 
 def stream_of(settings: Settings, dataset: str) -> Contract:
