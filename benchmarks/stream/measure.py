@@ -51,7 +51,7 @@ TOPIC, DATASET = "flight_event", "flight_event"
 MONTH = (date(2013, 3, 1), date(2013, 3, 31))
 RATE, SECONDS = 1_000, 30
 _FORGET = """
-TRUNCATE ops.stream_offset, ops.stream_range, ops.stream_gap, ops.stream_hold, quarantine.refused_message, ops.stream_batch;
+TRUNCATE ops.stream_offset, ops.stream_reconciled, ops.stream_range, ops.stream_gap, ops.stream_hold, quarantine.refused_message, ops.stream_batch;
 DROP TABLE IF EXISTS raw.flight_event; DELETE FROM ops.table_layout WHERE dataset = 'flight_event'
 """
 _TIME = """
