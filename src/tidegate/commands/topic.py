@@ -51,11 +51,14 @@ def create(
     partitions: int = typer.Option(4, "--partitions", min=1, max=1000, help="As many workers can share it."),
     retention: str = typer.Option(None, "--retention", help="How long messages are kept, as 12h, 7d or `forever`."),
 ) -> None:
-    """Make a topic."""
+    """Make a topic; one that a contract names keeps messages for as long as that says, unless told otherwise."""
+    from tidegate.contracts import load_all
     from tidegate.settings import get_settings
     from tidegate.stores import topics
 
-    topics.create(get_settings(), name, partitions=partitions, retention=_span(retention))
+    settings = get_settings()
+    agreed = {contract.topic.name: contract.topic.kept for contract in load_all(settings) if contract.topic is not None}
+    topics.create(settings, name, partitions=partitions, retention=_span(retention) if retention else agreed.get(name))
     typer.echo(f"made {name} with {partitions} partition{'' if partitions == 1 else 's'}")
 
 

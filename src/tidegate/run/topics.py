@@ -17,14 +17,14 @@ def provide(settings: Settings, say: Say) -> list[str]:
     Nothing waits for them yet: what stands in the way is said, and none are returned.
     """
     try:
-        wanted = sorted({contract.topic.name for contract in load_all(settings) if contract.topic is not None})
+        wanted = {contract.topic.name: contract.topic for contract in load_all(settings) if contract.topic is not None}
         there = {topic.name for topic in topics.listed(settings)} if wanted else set()
-        for name in wanted:
+        for name, topic in wanted.items():
             if name not in there:
                 # Whoever plays the record may make it at the same moment.
                 with suppress(UsageError):
-                    topics.create(settings, name)
+                    topics.create(settings, name, retention=topic.kept)
     except TidegateError as error:
         say(f"kafka: its topics are not made: {first_line(error)}")
         return []
-    return wanted
+    return sorted(wanted)
