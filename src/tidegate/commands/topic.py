@@ -97,10 +97,8 @@ def lag(
     print_table(("partition", "first kept", "end", "next to read", "lag"), rows)
 
 
-def _span(text: str | None) -> timedelta | None:
+def _span(text: str) -> timedelta:
     """Read `12h`; milliseconds are the smallest unit, and Kafka's -1 (`forever`) keeps all."""
-    if text is None:
-        return None
     if text == "forever":
         return timedelta(milliseconds=-1)
     found = _SPAN.fullmatch(text.strip())
