@@ -79,24 +79,29 @@ def up(
     Raises StackError when a server cannot be had; what has started stays up, and `up` can be repeated.
     """
     home = Home(settings.home)
-    with home.lock(say):
+    with home.lock(say), ThreadPoolExecutor(1) as beside:
         supervisor = Supervisor(home, say)
         here = Embedded.of(settings)
         ours: dict[str, str] = {}
         _choose(supervisor, more, less)
-        with ThreadPoolExecutor(1) as beside:
-            brokers = beside.submit(_provide_kafka, settings, supervisor, here, optional=kafka.NAME in if_possible)
-            if here.postgres:
-                replica.loosen(settings)
-                server = warehouse.start(settings, supervisor)
-                secrets = Secrets.load(settings.home)
-                if here.warehouse:
-                    ours["warehouse_url"] = server.dsn("warehouse", "tidegate", secrets.warehouse_password)
-                    if "encryption_keys" not in addresses.external(settings):
-                        ours["encryption_keys"] = secrets.encryption_keys
-                    ours |= _beside_the_warehouse(settings, supervisor, server)
-                if here.airflow_database:
-                    ours["airflow_database_url"] = server.dsn("airflow", "airflow", secrets.airflow_database_password)
+        optional = kafka.NAME in if_possible and kafka.NAME not in supervisor.memory.declined
+        broker_wanted = here.kafka and (optional or kafka.NAME in supervisor.memory.wanted)
+        if broker_wanted:
+            # Made here, not by whichever of two threads comes first.
+            Secrets.load(settings.home)
+        # It takes seconds, and to be fetched some more; but for streams, nothing waits for it.
+        brokers = beside.submit(_provide_kafka, settings, supervisor, wanted=broker_wanted, optional=optional)
+        if here.postgres:
+            replica.loosen(settings)
+            server = warehouse.start(settings, supervisor)
+            secrets = Secrets.load(settings.home)
+            if here.warehouse:
+                ours["warehouse_url"] = server.dsn("warehouse", "tidegate", secrets.warehouse_password)
+                if "encryption_keys" not in addresses.external(settings):
+                    ours["encryption_keys"] = secrets.encryption_keys
+                ours |= _beside_the_warehouse(settings, supervisor, server)
+            if here.airflow_database:
+                ours["airflow_database_url"] = server.dsn("airflow", "airflow", secrets.airflow_database_password)
         if here.airflow:
             ours["airflow_url"] = f"http://{LOOPBACK}:{supervisor.port_for(API, BASE_PORTS[API])}"
             if "airflow_password" not in addresses.external(settings):
@@ -104,12 +109,13 @@ def up(
         if here.spark:
             ours["spark_remote"] = f"sc://{LOOPBACK}:{supervisor.port_for(SAIL, BASE_PORTS[SAIL])}"
         # An address that the last `up` wrote is no longer good where none is wanted now.
+        before = addresses.plain(settings.kafka_url) if broker_wanted else None
         gone = {knob: None for knob, embedded in (("redis_url", here.redis), ("kafka_url", here.kafka)) if embedded}
         settings = settings.model_copy(update=gone)
-        ours |= _provide_redis(settings, supervisor, here) | brokers.result()
+        ours |= _provide_redis(settings, supervisor, here)
         settings = _without_what_is_gone(settings, ours)
-        # Before Airflow starts: its tasks read their addresses there.
-        addresses.write(settings.home, ours)
+        # Before Airflow starts: its tasks read their addresses there. A broker that runs stays known meanwhile.
+        addresses.write(settings.home, ours | ({"kafka_url": before} if before else {}))
         settings = addresses.fill(settings, ours)
         if here.spark:
             _start_sail(supervisor)
@@ -120,7 +126,9 @@ def up(
                 _start_airflow(settings, supervisor)
         if here.spark:
             _wait_for_sail(supervisor)
-    return settings
+        ours |= brokers.result()
+        addresses.write(settings.home, ours)
+    return addresses.fill(settings, ours)
 
 
 def _make_tables(settings: Settings, ours: PostgresServer | None) -> None:
@@ -201,10 +209,8 @@ def _provide_redis(settings: Settings, supervisor: Supervisor, here: Embedded) -
     return {"redis_url": redis.start(settings, supervisor).url()}
 
 
-def _provide_kafka(settings: Settings, supervisor: Supervisor, here: Embedded, *, optional: bool) -> dict[str, str]:
-    memory = supervisor.memory
-    optional = optional and kafka.NAME not in memory.declined
-    if not here.kafka or not (optional or kafka.NAME in memory.wanted):
+def _provide_kafka(settings: Settings, supervisor: Supervisor, *, wanted: bool, optional: bool) -> dict[str, str]:
+    if not wanted:
         kafka.stop(settings, supervisor)
         return {}
     try:
