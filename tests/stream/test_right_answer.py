@@ -6,27 +6,37 @@ from datetime import date
 
 import pytest
 
-from tidegate.run import events, play
+from tidegate.run import demo, events, play
 from tidegate.run.messages import Disturbance
 from tidegate.settings import Settings
 from tidegate.stores.postgres import connect
 from tidegate.stream.reconcile import reconcile
 from tidegate.stream.worker import Worker, stream_of
+from tidegate.wave import ingest
 
-FIRST, LAST = date(2013, 1, 30), date(2013, 1, 31)
 POOR = Disturbance(seed=5, disorder=0.2, duplicates=0.02, late=0.02, poison=0.01)
 
 
 @pytest.mark.timeout(600)
-def test_the_streams_rows_are_those_of_the_batch_pipeline(airline: Settings) -> None:
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        pytest.param(date(2013, 1, 30), date(2013, 1, 31), id="two days"),
+        pytest.param(date(2013, 1, 1), date(2013, 3, 31), id="three months", marks=pytest.mark.soak),
+    ],
+)
+def test_the_streams_rows_are_those_of_the_batch_pipeline(airline: Settings, first: date, last: date) -> None:
+    for month in range(first.month + 1, last.month + 1):
+        demo.deliver(airline, [f"2013-{month:02d}"])
+        ingest(airline, "flights", f"2013-{month:02d}", None)
     contract = stream_of(airline, "flight_event")
     assert contract.topic is not None
-    played = play.play(airline, FIRST, LAST, None, POOR, topic=contract.topic.name)
+    played = play.play(airline, first, last, None, POOR, topic=contract.topic.name)
     account = Worker(airline, "flight_event").drain()
     assert (account.rows, account.known, account.refused) == (
         played.events, played.duplicates, sum(played.poison.values()),
     )  # fmt: skip
-    right = events.query(FIRST, LAST, "raw.flights", "raw.airports")
+    right = events.query(first, last, "raw.flights", "raw.airports")
     names = ", ".join(column.name for column in contract.columns)
     told = f"SELECT {names} FROM raw.flight_event"
     with connect(airline) as connection:
