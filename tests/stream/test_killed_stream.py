@@ -19,6 +19,8 @@ from tests.kafka_servers import kill
 from tests.stream.parcels import Depot, parcel, taken_in
 
 from tidegate.errors import TransientError
+from tidegate.evidence import pipelines
+from tidegate.evidence.probe import Ground
 from tidegate.stack.kafka_server import KEEPER, KafkaServer
 from tidegate.stores import kafka as store
 from tidegate.stores.postgres import connect
@@ -214,6 +216,8 @@ def test_whatever_is_killed_at_random_everything_is_taken_once(
             worker.wait()
     sound(depot, list(range(sent)), 0)
     reconcile(depot.settings, depot.contract)
+    (rate,) = pipelines.success(Ground(depot.settings))
+    assert rate.figures["share"] >= 0.995, rate.text
 
 
 def test_two_workers_share_a_topic_and_one_that_ends_is_stood_in_for(depot: Depot) -> None:

@@ -118,3 +118,12 @@ def test_the_evidence_of_freshness_has_a_figure_of_streams_where_there_is_one(st
     assert 0 < found.figures["stream_oldest_seconds"] < 900
     assert "oldest_seconds" not in found.figures
     assert found.text.startswith("PASS parcel: 1 messages wait, the oldest for ")
+
+
+def test_micro_batches_count_as_deliveries_and_late_ones_as_left_behind(stocked: Depot) -> None:
+    (found,) = pipelines.success(Ground(stocked.settings))
+    assert (found.figures["micro_batches"], found.figures["left_behind"]) == (2, 0)
+    stocked.query("UPDATE ops.stream_batch SET latency_p99_seconds = 901 WHERE row_count = 40")
+    (found,) = pipelines.success(Ground(stocked.settings))
+    assert (found.figures["share"], found.exit_status) == (0.5, 1)
+    assert "1 micro-batches of parcel had messages that waited for longer than allowed" in found.text

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from tidegate.contracts import Contract, load_all
 from tidegate.evidence import checks
 from tidegate.evidence.probe import CannotRunError, Finding, Ground
 from tidegate.gates import ledger
@@ -88,24 +89,34 @@ def sla(ground: Ground) -> Iterator[Finding]:
 
 
 def success(ground: Ground) -> Iterator[Finding]:
-    """Count the deliveries that came to rest and those that were left behind, and tell what share that proves."""
+    """Count the deliveries that came to rest and those that were left behind, and tell what share that proves.
+
+    A stream delivers by micro-batches: one is left behind whose messages waited for longer than the contract allows.
+    """
     with connect(ground.settings, autocommit=True) as connection:
         begun, left = _deliveries(connection)
-    if not begun:
+        streamed, late = _micro_batches(connection, load_all(ground.settings))
+    if not begun + streamed:
         raise CannotRunError(_EMPTY)
-    proven = proven_share(begun, len(left))
+    tries, failures = begun + streamed, len(left) + sum(late.values())
+    proven = proven_share(tries, failures)
     figures = {
-        "deliveries": begun, "left_behind": len(left), "share": round(1 - len(left) / begun, 6),
+        "deliveries": begun, "micro_batches": streamed, "left_behind": failures, "share": round(1 - failures / tries, 6),
         "proven_share": round(proven, 6), "confidence": _CONFIDENCE,
     }  # fmt: skip
     text = "\n".join([
         f"{begun} deliveries were begun, {len(left)} of them were left behind",
+        f"{streamed} micro-batches of streams were published, {sum(late.values())} of them too late",
         f"with {_CONFIDENCE:.0%} confidence that proves a share of {proven:.4f}: of few deliveries little can be said, and 99.5 % takes 598 "
         "without a failure",
         "what a retry has mended is no failure, and leaves no line in the ledger",
         *left,
+        *(f"{number} micro-batches of {dataset} had messages that waited for longer than allowed" for dataset, number in late.items()),
     ])  # fmt: skip
-    yield Finding("tests/performance/success_rate.log", text, figures, "SELECT … FROM ops.batch", int(bool(left)))
+    yield Finding(
+        "tests/performance/success_rate.log", text, figures, "SELECT … FROM ops.batch; … FROM ops.stream_batch",
+        int(bool(failures)),
+    )  # fmt: skip
 
 
 def freshness(ground: Ground) -> Iterator[Finding]:
@@ -164,3 +175,20 @@ def _deliveries(connection: Connection) -> tuple[int, list[str]]:
         if row["left_behind"]
     ]
     return sum(not row["on_its_way"] for row in rows), left
+
+
+def _micro_batches(connection: Connection, contracts: Iterable[Contract]) -> tuple[int, dict[str, int]]:
+    """Return how many micro-batches streams have published, and of each dataset how many too late, if any."""
+    published, late = 0, dict[str, int]()
+    for contract in contracts:
+        row = connection.execute(
+            "SELECT coalesce(sum(folded_count), 0)::bigint AS published, "
+            "count(*) FILTER (WHERE latency_p99_seconds > extract(epoch FROM %s::interval)) AS late "
+            "FROM ops.stream_batch WHERE dataset = %s",
+            [contract.freshness, contract.dataset],
+        ).fetchone()
+        assert row is not None
+        published += row["published"]
+        if row["late"]:
+            late[contract.dataset] = row["late"]
+    return published, late
