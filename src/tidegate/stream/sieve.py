@@ -79,13 +79,25 @@ class Sieve:
         """Let the engine's memory go."""
         self._engine.close()
 
-    def sift(self, haul: Haul) -> Sifted:
-        """Type and check every message; the first of those of one key stays, if it is whole.
+    def digests(self, haul: Haul) -> list[bytes | None]:
+        """Return 16 bytes that tell each message from every other one; None of those without key or value."""
+        self._engine.register("messages", haul.table())
+        try:
+            # The key's length keeps key and value apart.
+            found = self._engine.sql(
+                "SELECT unhex(left(sha256(encode(octet_length(key) || ':') || key || value), 32)) AS digest FROM messages"
+            ).to_arrow_table()
+        finally:
+            self._engine.unregister("messages")
+        return list(found["digest"].to_pylist())
+
+    def sift(self, haul: Haul, known: Sequence[int] = ()) -> Sifted:
+        """Type and check every message but the `known`, by their places; the first of those of one key stays, if it is whole.
 
         Of the others of that key the ones that say the same are known, and those that say something else are refused.
         """
         engine = self._engine
-        engine.register("messages", haul.table())
+        engine.register("messages", _without(haul.table(), known))
         try:
             engine.execute(f"CREATE OR REPLACE TEMP TABLE checked AS {self._select}").fetchall()
             self._tell_copies()
@@ -96,8 +108,8 @@ class Sieve:
             ).to_arrow_table()
             if self.keys:
                 rows = columns.seal_rows(self.keys, self.contract, rows)
-            (known,) = self._one('SELECT count(*) FROM checked WHERE "rule$" IS NULL AND "copy$"')
-            return Sifted(rows, int(known), self._refused())
+            (copies,) = self._one('SELECT count(*) FROM checked WHERE "rule$" IS NULL AND "copy$"')
+            return Sifted(rows, len(known) + int(copies), self._refused())
         finally:
             engine.unregister("messages")
 
@@ -234,3 +246,13 @@ def _message(haul: Haul, place: int) -> tuple[int, int, datetime, bytes | None, 
         haul.topic_partition[place], haul.message_offset[place], sent_at, haul.key[place], haul.value[place],
         haul.headers[place],
     )  # fmt: skip
+
+
+def _without(messages: pa.Table, places: Sequence[int]) -> pa.Table:
+    if not places:
+        return messages
+    import numpy as np
+
+    kept = np.ones(len(messages), dtype=bool)
+    kept[list(places)] = False
+    return messages.filter(kept)

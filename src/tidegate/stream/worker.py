@@ -28,6 +28,7 @@ from tidegate.stream.crew import Crew
 from tidegate.stream.feed import Feed, Haul, OutOfRangeError, Span
 from tidegate.stream.ledger import Gap, Position
 from tidegate.stream.live import LiveMarts
+from tidegate.stream.seen import Filter
 from tidegate.stream.sieve import Sieve
 from tidegate.stream.write import Written, held, prepare, write
 
@@ -144,6 +145,7 @@ class _Shift:
         self.worker, self.contract, self.connection, self.feed = worker, contract, connection, feed
         self.crew = Crew(connection, contract.dataset)
         self.marts = LiveMarts(connection, contract.dataset)
+        self.seen = Filter(worker.settings, contract)
         self.incarnation, self.partitions = "", tuple[int, ...]()
         self.reading: dict[int, int] = {}
         """Partition → what was taken of it, as far as this worker knows."""
@@ -178,6 +180,7 @@ class _Shift:
             raise
         finally:
             self.writer.shutdown()
+            self.seen.close()
             self.sieve.close()
 
     def _look_around(self) -> dict[int, int]:
@@ -304,7 +307,10 @@ class _Shift:
     def _take(self, haul: Haul, began: float) -> Written:
         """Sift and write a haul; this runs beside the reading of the next one."""
         self._require_not_held()
-        written = write(self.connection, self.sieve, self.incarnation, haul, self.sieve.sift(haul), began)
+        look = self.seen.look(self.connection, self.sieve, haul)
+        sifted = self.sieve.sift(haul, look.known)
+        written = write(self.connection, self.sieve, self.incarnation, haul, sifted, began)
+        self.seen.remember(look, haul, sifted, written)
         if written.refused:
             dead_letters.copy(self.worker.settings, self.connection, self.contract)
         self.marts.turn(True)
