@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import date
+from contextlib import suppress
+from datetime import date, timedelta
 from typing import Any
 
 import duckdb
+import psutil
 import pytest
 from tests.run.flights import load_days
 from tests.whole import Whole, eventually
 
 from tidegate.run import events
+from tidegate.stack.memory import Memory
 
 #: The broker's jars may have to be fetched, and the trigger looks every few seconds.
 pytestmark = pytest.mark.timeout(900)
 DAY = date(2013, 5, 17)
 
 
-def right_answer() -> list[tuple[Any, ...]]:
+def right_answer(first: date = DAY, last: date = DAY) -> list[tuple[Any, ...]]:
     with duckdb.connect() as engine:
-        load_days(engine, DAY, DAY)
-        return list(engine.sql(events.query(DAY, DAY, "flights", "airports")).fetchall())
+        load_days(engine, first, last)
+        return list(engine.sql(events.query(first, last, "flights", "airports")).fetchall())
 
 
 def runs(whole: Whole) -> list[dict[str, Any]]:
@@ -54,6 +57,30 @@ def test_messages_that_wait_start_the_streams_dag_which_publishes_and_tells_of_t
     assert whole.rows("SELECT DISTINCT verdict FROM ops.verdict WHERE dataset = 'flight_event'") == [
         {"verdict": "PASS"}
     ]
+    whole.api("PATCH", "dags/stream_flight_event", {"is_paused": True})
+
+
+def test_a_scheduler_killed_in_the_middle_of_a_run_costs_no_message_and_no_news(whole: Whole) -> None:
+    whole.api("PATCH", "dags/stream_flight_event", {"is_paused": False})
+    before, next_day = len(runs(whole)), DAY + timedelta(days=1)
+    day = f"{next_day:%Y-%m-%d}"
+    assert whole.call("replay", "flights", "--from", day, "--to", day, "--speed", "max").returncode == 0
+    eventually(lambda: len(runs(whole)) > before)
+    scheduler = Memory.load(whole.home).processes["airflow-scheduler"]
+    for member in scheduler.session():
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    assert whole.call("up").returncode == 0
+    right = set(right_answer(DAY, next_day))
+    names = "time_hour, carrier, flight, event_type, event_at, origin, dest, tailnum, scheduled_at, delay_minutes"
+    eventually(lambda: whole.rows("SELECT count(*) AS n FROM raw.flight_event")[0]["n"] == len(right), 300)
+    assert {tuple(row.values()) for row in whole.rows(f"SELECT {names} FROM raw.flight_event")} == right
+
+    def told() -> bool:
+        heard = whole.api("GET", "assets/events?source_dag_id=stream_flight_event")["asset_events"]
+        return sum(event["extra"]["rows"] for event in heard) == len(right)
+
+    eventually(told, 300)
     whole.api("PATCH", "dags/stream_flight_event", {"is_paused": True})
 
 

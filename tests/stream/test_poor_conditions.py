@@ -32,8 +32,8 @@ from tidegate.stream.worker import Worker
 @pytest.fixture
 def doomed(depot: Depot, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
     """A warehouse of the depot's own, which may die."""
-    folder = reachable_folder / "doomed"
-    log = reachable_folder / "doomed.log"
+    folder = reachable_folder / "doomed-stream"
+    log = reachable_folder / "doomed-stream.log"
     server = PostgresServer(folder, "test", log, port.choose(21000, folder, set()), settings=FAST_AND_LOSSY)
     server.start()
     try:
