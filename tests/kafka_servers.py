@@ -13,6 +13,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
+from tidegate.errors import StackError
 from tidegate.settings import Settings
 from tidegate.stack import port
 from tidegate.stack.jars import KAFKA
@@ -53,7 +54,12 @@ def kafka_programs(reachable_folder: Path) -> Path:
 def shared_kafka(reachable_folder: Path, kafka_programs: Path) -> Iterator[KafkaServer]:
     """A broker for the whole run: not to be stopped by a test."""
     server = serve(reachable_folder, kafka_programs)
-    server.start()
+    try:
+        server.start()
+    except StackError:
+        # Another worker of this run may have taken the port since it was chosen.
+        server = serve(reachable_folder, kafka_programs)
+        server.start()
     yield server
     server.stop()
     shutil.rmtree(server.directory)
