@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -178,18 +179,31 @@ class Depot:
 
     def letters(self) -> list[Any]:
         """What the topic of dead letters holds."""
-        from kafka import TopicPartition
+        return letters(self.settings, self.topic)
 
-        dead = f"{self.topic}.dead"
-        with closing(store.consumer(self.settings)) as consumer, store.reached(self.settings):
-            parts = [TopicPartition(dead, n) for n in consumer.partitions_for_topic(dead) or ()]
-            consumer.assign(parts)
-            consumer.seek_to_beginning(*parts)
-            ends, found = consumer.end_offsets(parts), list[Any]()
-            while any(consumer.position(part) < end for part, end in ends.items()):
-                for records in store.poll(consumer, 0.5).values():
-                    found += records
-            return found
+
+def letters(settings: Settings, topic: str) -> list[Any]:
+    """What the topic of a topic's dead letters holds."""
+    from kafka import TopicPartition
+
+    dead = f"{topic}.dead"
+    with closing(store.consumer(settings)) as consumer, store.reached(settings):
+        parts = [TopicPartition(dead, n) for n in consumer.partitions_for_topic(dead) or ()]
+        consumer.assign(parts)
+        consumer.seek_to_beginning(*parts)
+        ends, found = consumer.end_offsets(parts), list[Any]()
+        while any(consumer.position(part) < end for part, end in ends.items()):
+            for records in store.poll(consumer, 0.5).values():
+                found += records
+        return found
+
+
+def until(true: Callable[[], bool], seconds: float = 90) -> None:
+    """Wait for something to become true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from dags.wiring import messages
 from dags.wiring.messages import MessagesWait
-from tests.stream.parcels import Depot, parcel
-from tests.stream.test_poor_conditions import until, working
+from tests.stream.parcels import Depot, parcel, until
+from tests.stream.test_poor_conditions import working
 
 from tidegate.stream import worker
 from tidegate.stream.reconcile import reconcile

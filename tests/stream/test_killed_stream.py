@@ -9,14 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from functools import partial
 
 import psycopg
 import pytest
 from tests.journeys import dying
 from tests.kafka_servers import kill
-from tests.stream.parcels import Depot, parcel, taken_in
+from tests.stream.parcels import Depot, parcel, taken_in, until
 
 from tidegate.errors import TransientError
 from tidegate.evidence import pipelines
@@ -95,14 +94,6 @@ def test_a_killed_broker_is_waited_for(depot: Depot, own_kafka: KafkaServer, mon
 def at_work(depot: Depot) -> int:
     with connect(depot.settings) as connection:
         return crew.count(connection, "parcel")
-
-
-def until(true: Callable[[], bool], seconds: float = 90) -> None:
-    """Wait for something to become true."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def test_a_connection_to_the_warehouse_that_is_cut_while_rows_are_copied_is_made_anew(

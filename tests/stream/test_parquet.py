@@ -18,8 +18,8 @@ import psutil
 import pytest
 from tests.contracts.command import run
 from tests.kafka_servers import PASSWORD
-from tests.stream.parcels import Depot, parcel
-from tests.stream.test_killed_stream import removed, until
+from tests.stream.parcels import Depot, parcel, until
+from tests.stream.test_killed_stream import removed
 
 from tidegate.errors import SourceError, UsageError
 from tidegate.run import play

@@ -24,6 +24,7 @@ from psycopg.rows import dict_row
 from tests.conftest import KEYS
 from tests.contracts.command import run
 from tests.kafka_servers import reaching
+from tests.stream.parcels import letters
 from tests.whole import CHECKOUT
 
 from tidegate.contracts import Contract, load, load_all
@@ -120,18 +121,7 @@ class Agency:
         return found
 
     def letters(self) -> list[Any]:
-        from kafka import TopicPartition
-
-        dead = f"{self.topic}.dead"
-        with closing(store.consumer(self.settings)) as consumer, store.reached(self.settings):
-            parts = [TopicPartition(dead, n) for n in consumer.partitions_for_topic(dead) or ()]
-            consumer.assign(parts)
-            consumer.seek_to_beginning(*parts)
-            ends, found = consumer.end_offsets(parts), list[Any]()
-            while any(consumer.position(part) < end for part, end in ends.items()):
-                for records in store.poll(consumer, 0.5).values():
-                    found += records
-            return found
+        return letters(self.settings, self.topic)
 
     def dump(self, *, without: Sequence[str] = ()) -> str:
         """Every row of every table, and what the planner knows of them, as it lies there."""

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 from tests.conftest import CHECKOUT, FAST_AND_LOSSY
-from tests.stream.parcels import Depot, parcel
+from tests.stream.parcels import Depot, parcel, until
 
 from tidegate.migrate import door
 from tidegate.settings import load_settings
@@ -59,13 +59,6 @@ def working(depot: Depot) -> Iterator[Worker]:
     finally:
         worker.stop.set()
         thread.join()
-
-
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def test_a_warehouse_killed_while_a_stream_writes_is_waited_for(
