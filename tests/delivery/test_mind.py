@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -87,7 +88,12 @@ class Minded:
         mine = self.work(code)
         shown = mind.context(mine)
         agent = Agent(saying(told), output_type=Proposal, instructions=instructions(mine.team, code))
-        return mind.take_in(mine, agent.run_sync(shown).output, shown)
+        return mind.take_in(mine, asked(agent, shown), shown)
+
+
+def asked(agent: Agent[None, Proposal], shown: str) -> Proposal:
+    """An agent's answer; unlike `run_sync`, no event loop is left behind for a later test to trip over."""
+    return asyncio.run(agent.run(shown)).output
 
 
 def saying(told: dict[str, Any]) -> FunctionModel:
@@ -372,7 +378,7 @@ def test_pydantic_ais_own_model_that_fills_in_anything_is_refused(house: Minded)
     """TestModel answers whatever the schema allows: confidence nought, artifacts and paths called `a`."""
     mine = house.work()
     shown = mind.context(mine)
-    thought = mind.take_in(mine, Agent(TestModel(), output_type=Proposal).run_sync(shown).output, shown)
+    thought = mind.take_in(mine, asked(Agent(TestModel(), output_type=Proposal), shown), shown)
     assert any("confidence 0.00" in told for told in thought.refused)
 
 
