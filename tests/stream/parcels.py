@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -196,6 +197,19 @@ def letters(settings: Settings, topic: str) -> list[Any]:
             for records in store.poll(consumer, 0.5).values():
                 found += records
         return found
+
+
+@contextmanager
+def working(depot: Depot) -> Iterator[Worker]:
+    """A worker that stays, in a thread."""
+    worker = Worker(depot.settings, "parcel")
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop.set()
+        thread.join()
 
 
 def until(true: Callable[[], bool], seconds: float = 90) -> None:

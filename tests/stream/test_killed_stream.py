@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
+import psutil
 import psycopg
 import pytest
 from tests.journeys import dying
 from tests.kafka_servers import kill
-from tests.stream.parcels import Depot, parcel, taken_in, until
+from tests.stream import doomed as warehouses
+from tests.stream.parcels import Depot, parcel, taken_in, until, working
 
 from tidegate.errors import TransientError
 from tidegate.evidence import pipelines
 from tidegate.evidence.probe import Ground
 from tidegate.stack.kafka_server import KEEPER, KafkaServer
+from tidegate.stack.postgres import PostgresServer
 from tidegate.stores import kafka as store
 from tidegate.stores.postgres import connect
 from tidegate.stream import crew
@@ -29,6 +34,8 @@ from tidegate.stream.reconcile import reconcile
 from tidegate.stream.worker import Worker
 
 POISON = [b"?", b'{"parcel_id": 1}']
+#: What dies: of ten times, each of these once, in any order.
+FATES = ["worker"] * 7 + ["PostgreSQL", "connections", "broker"]
 
 
 def sound(depot: Depot, numbers: list[int], refused: int) -> None:
@@ -74,10 +81,7 @@ def test_a_worker_killed_before_any_effect_loses_and_doubles_nothing(depot: Depo
 
 def test_a_killed_broker_is_waited_for(depot: Depot, own_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> None:
     depot.move(own_kafka, monkeypatch)
-    worker = Worker(depot.settings, "parcel")
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
+    with working(depot) as worker:
         depot.send(*(parcel(n) for n in range(50)))
         until(lambda: worker.account.rows == 50)
         kill(own_kafka)
@@ -85,9 +89,6 @@ def test_a_killed_broker_is_waited_for(depot: Depot, own_kafka: KafkaServer, mon
         own_kafka.start()
         depot.send(*(parcel(n) for n in range(50, 100)))
         until(lambda: worker.account.rows == 100)
-    finally:
-        worker.stop.set()
-        thread.join()
     sound(depot, list(range(100)), 0)
 
 
@@ -169,25 +170,29 @@ def test_a_topic_that_was_made_again_is_read_from_its_beginning(depot: Depot) ->
 @pytest.mark.parametrize("kills", [12, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
 @pytest.mark.timeout(600)
 def test_whatever_is_killed_at_random_everything_is_taken_once(
-    depot: Depot, own_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch, kills: int
+    depot: Depot, doomed: PostgresServer, own_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch, kills: int
 ) -> None:
-    """Two processes share a topic; now one of them dies, now the broker, now every connection to the warehouse."""
+    """Two processes share a topic; now one of them dies, now the broker, now PostgreSQL, or every connection to it."""
     depot.move(own_kafka, monkeypatch)
     rolls, sent = random.Random(kills), 0
+    fates = itertools.chain.from_iterable(rolls.sample(FATES, len(FATES)) for _ in itertools.count())
     program = [sys.executable, "-c", "from tidegate.cli import main; main()", "stream", "run", "parcel"]
     workers = [subprocess.Popen(program) for _ in range(2)]
     try:
-        for _ in range(kills):
+        for fate in itertools.islice(fates, kills):
             depot.send(*(parcel(n) for n in range(sent, sent + 200)))
             sent += 200
             time.sleep(rolls.uniform(0.2, 2.0))
-            match rolls.choice(["worker"] * 8 + ["warehouse", "broker"]):
+            match fate:
                 case "worker":
                     victim = rolls.randrange(2)
                     workers[victim].kill()
                     workers[victim].wait()
                     workers[victim] = subprocess.Popen(program)
-                case "warehouse":
+                case "PostgreSQL":
+                    psutil.wait_procs([warehouses.kill(doomed)], timeout=10)
+                    doomed.start()
+                case "connections":
                     depot.query(
                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -212,24 +217,74 @@ def test_whatever_is_killed_at_random_everything_is_taken_once(
 
 
 def test_two_workers_share_a_topic_and_one_that_ends_is_stood_in_for(depot: Depot) -> None:
-    workers = [Worker(depot.settings, "parcel") for _ in range(2)]
-    threads = [threading.Thread(target=worker.run) for worker in workers]
-    for thread in threads:
-        thread.start()
-    try:
-        until(lambda: sorted(worker.account.partitions for worker in workers) == [(0,), (1,)])
-        depot.send(*(parcel(n) for n in range(100)))
-        until(lambda: sum(worker.account.rows for worker in workers) == 100)
-        assert all(worker.account.rows for worker in workers)
-        workers[0].stop.set()
-        threads[0].join()
+    with working(depot) as stays:
+        with working(depot) as ends:
+            workers = (stays, ends)
+            until(lambda: sorted(worker.account.partitions for worker in workers) == [(0,), (1,)])
+            depot.send(*(parcel(n) for n in range(100)))
+            until(lambda: sum(worker.account.rows for worker in workers) == 100)
+            assert all(worker.account.rows for worker in workers)
         depot.send(*(parcel(n) for n in range(100, 200)))
         until(lambda: sum(worker.account.rows for worker in workers) == 200)
-    finally:
-        for worker, thread in zip(workers, threads, strict=True):
-            worker.stop.set()
-            thread.join()
     sound(depot, list(range(200)), 0)
+
+
+def in_the_middle(
+    monkeypatch: pytest.MonkeyPatch, happen: Callable[[psycopg.Connection[dict[str, object]]], None]
+) -> None:
+    """Let something happen in the transaction of the first micro-batch that comes, after its offsets and before its rows."""
+    copying, due = writing._copy, [happen]
+
+    def interrupted(connection: psycopg.Connection[dict[str, object]], rows: object) -> None:
+        while due:
+            due.pop()(connection)
+        copying(connection, rows)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writing, "_copy", interrupted)
+
+
+def test_a_worker_that_comes_in_the_middle_of_a_micro_batch_gets_its_share_after_it(
+    depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers: list[Worker] = []
+    with ExitStack() as stack:
+
+        def joined(_: psycopg.Connection[dict[str, object]]) -> None:
+            workers.append(stack.enter_context(working(depot)))
+            until(lambda: at_work(depot) == 2)
+
+        in_the_middle(monkeypatch, joined)
+        depot.send(*(parcel(n) for n in range(100)))
+        workers.append(stack.enter_context(working(depot)))
+        until(lambda: sorted(worker.account.partitions for worker in workers) == [(0,), (1,)])
+        assert depot.numbers() == list(range(100))
+        depot.send(*(parcel(n) for n in range(100, 200)))
+        until(lambda: sum(worker.account.rows for worker in workers) == 200)
+        assert all(worker.account.rows for worker in workers)
+    sound(depot, list(range(200)), 0)
+
+
+def test_of_two_workers_that_read_the_same_messages_the_offsets_let_one_write(
+    depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers: list[Worker] = []
+    with ExitStack() as stack:
+
+        def bereft(connection: psycopg.Connection[dict[str, object]]) -> None:
+            # Its locks are gone, and its session is not: another worker reads what it is writing.
+            connection.execute("SELECT pg_advisory_unlock_all()")
+            workers.append(stack.enter_context(working(depot)))
+            waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            until(lambda: bool(depot.query(waits)))
+
+        in_the_middle(monkeypatch, bereft)
+        depot.send(*(parcel(n) for n in range(100)))
+        workers.append(stack.enter_context(working(depot)))
+        until(lambda: len(workers) == 2 and len(depot.numbers()) == 100)
+        depot.send(*(parcel(n) for n in range(100, 200)))
+        until(lambda: len(depot.numbers()) == 200)
+    sound(depot, list(range(200)), 0)
+    reconcile(depot.settings, depot.contract)
 
 
 def test_a_drain_gives_up_on_servers_that_stay_away(depot: Depot, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,60 +5,20 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import signal
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
-from tests.conftest import CHECKOUT, FAST_AND_LOSSY
-from tests.stream.parcels import Depot, parcel, until
+from tests.stream.doomed import kill
+from tests.stream.parcels import Depot, parcel, until, working
 
-from tidegate.migrate import door
-from tidegate.settings import load_settings
-from tidegate.stack import port
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stream import ledger
 from tidegate.stream import write as writing
 from tidegate.stream.reconcile import reconcile
-from tidegate.stream.worker import Worker
-
-
-@pytest.fixture
-def doomed(depot: Depot, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
-    """A warehouse of the depot's own, which may die."""
-    folder = reachable_folder / "doomed-stream"
-    log = reachable_folder / "doomed-stream.log"
-    server = PostgresServer(folder, "test", log, port.choose(21000, folder, set()), settings=FAST_AND_LOSSY)
-    server.start()
-    try:
-        with psycopg.connect(server.dsn(), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE warehouse")
-        door.upgrade(server.dsn("warehouse"), CHECKOUT)
-        monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", server.dsn("warehouse"))
-        depot.settings = load_settings()
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
-
-
-@contextmanager
-def working(depot: Depot) -> Iterator[Worker]:
-    """A worker that stays, in a thread."""
-    worker = Worker(depot.settings, "parcel")
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    try:
-        yield worker
-    finally:
-        worker.stop.set()
-        thread.join()
 
 
 def test_a_warehouse_killed_while_a_stream_writes_is_waited_for(
@@ -69,9 +29,7 @@ def test_a_warehouse_killed_while_a_stream_writes_is_waited_for(
     def killing(connection: psycopg.Connection[dict[str, object]], rows: object) -> None:
         copying(connection, rows)
         if not dead:
-            postmaster = psutil.Process(int((doomed.directory / "postmaster.pid").read_text().splitlines()[0]))
-            dead.append(postmaster)
-            os.kill(postmaster.pid, signal.SIGKILL)
+            dead.append(kill(doomed))
 
     monkeypatch.setattr(writing, "_copy", killing)
     depot.send(*(parcel(n) for n in range(100)))
