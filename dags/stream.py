@@ -45,8 +45,9 @@ def stream(contract: Contract) -> None:
     def flow() -> None:
         batch_id = drain(dataset)
         judged = judge(dataset, batch_id)
-        checked = reconcile(dataset, batch_id)
-        done = publish.override(outlets=[asset_of(dataset)], inlets=[asset_of(dataset)])(dataset, batch_id)
+        published = asset_of(dataset)
+        checked = reconcile.override(inlets=[published])(dataset, batch_id)
+        done = publish.override(outlets=[published], inlets=[published])(dataset, batch_id)
         [judged, checked] >> done
 
     flow()
@@ -79,13 +80,14 @@ def judge(dataset: str, batch_id: str) -> None:
 
 @task
 def reconcile(dataset: str, batch_id: str) -> dict[str, int]:
-    """Hold ledger, rows, topic and the broker's hint against each other; the hint is repaired, anything else fails."""
+    """Hold ledger, rows, topic, the broker's hint and asset events against each other; hint and events are repaired, anything else fails."""
     from dataclasses import asdict
 
     from tidegate.stream.reconcile import reconcile
 
+    told = _told(dataset)
     with at_work(dataset=dataset, batch_id=batch_id) as settings:
-        return asdict(reconcile(settings, load(settings, dataset)))
+        return asdict(reconcile(settings, load(settings, dataset), told.get("seen")))
 
 
 @task
@@ -96,18 +98,21 @@ def publish(dataset: str, batch_id: str) -> str:
     """
     from tidegate.stream import ledger
 
-    context = get_current_context()
-    asset = asset_of(dataset)
-    events: Any = context["inlet_events"][asset]
-    told = events[-1].extra if len(events) else {}
+    told = _told(dataset)
     with at_work(dataset=dataset, batch_id=batch_id) as settings:
         news = ledger.since(settings, load(settings, dataset), told.get("seen"))
     if not news.rows:
         raise AirflowSkipException(f"no row was added since micro-batch {told.get('batch_id')}")
-    event = context["outlet_events"][asset]
+    event = get_current_context()["outlet_events"][asset_of(dataset)]
     event.extra = {"batch_id": news.batch_id, "rows": news.rows, "refused": news.refused, "seen": news.seen}
     event.add_partitions(*news.partitions)
     return news.batch_id
+
+
+def _told(dataset: str) -> dict[str, Any]:
+    """Return what the asset's newest event says."""
+    events: Any = get_current_context()["inlet_events"][asset_of(dataset)]
+    return dict(events[-1].extra) if len(events) else {}
 
 
 for path in files(get_settings()):

@@ -70,8 +70,20 @@ def test_news_are_what_was_added_since_somebody_was_told(stocked: Depot) -> None
     stocked.send(*(parcel(n) for n in range(55, 80)))
     stocked.drain()
     assert ledger.since(stocked.settings, stocked.contract, every.seen).rows == 20
-    elsewhere = "1/" + every.seen.partition("/")[2]
-    assert ledger.since(stocked.settings, stocked.contract, elsewhere).rows == 80
+
+
+def test_rows_that_nobody_was_told_of_are_counted_and_after_a_restore_all_are_told_anew(stocked: Depot) -> None:
+    assert reconcile(stocked.settings, stocked.contract).untold == 60
+    told = ledger.since(stocked.settings, stocked.contract, None)
+    assert not told.anew
+    assert reconcile(stocked.settings, stocked.contract, told.seen).untold == 0
+    history, _, snapshot = told.seen.partition("/")
+    server, _, timeline = history.partition("-")
+    assert timeline == "00000001"
+    for other in (f"{server}-00000002", f"1-{timeline}"):
+        news = ledger.since(stocked.settings, stocked.contract, f"{other}/{snapshot}")
+        assert (news.rows, news.anew) == (60, True)
+        assert reconcile(stocked.settings, stocked.contract, f"{other}/{snapshot}").untold == 60
 
 
 def test_a_sample_of_the_newest_rows_is_judged_and_what_fails_holds_the_stream(stocked: Depot, tmp_path: Path) -> None:

@@ -175,7 +175,9 @@ class News:
     refused: int
     partitions: tuple[str, ...]
     seen: str
-    """Server and snapshot; whoever asks next gives it back."""
+    """The server's history, and the snapshot; whoever asks next gives it back."""
+    anew: bool
+    """Whether all is told anew, since what was seen before is of another history: the server was restored, or is another one."""
 
 
 def newest_batch(settings: Settings, dataset: str) -> str | None:
@@ -190,7 +192,7 @@ def newest_batch(settings: Settings, dataset: str) -> str | None:
 
 
 def since(settings: Settings, contract: Contract, seen: str | None) -> News:
-    """Return what became visible after `seen`, which an earlier call returned; all there is, where it is None or another server's.
+    """Return what became visible after `seen`, which an earlier call returned; all there is, where it is None or of another history.
 
     Not by clocks: micro-batches of several workers become visible in another order than they are stamped, and clocks jump.
     """
@@ -198,15 +200,18 @@ def since(settings: Settings, contract: Contract, seen: str | None) -> News:
         # One snapshot for all of it: what it does not see is the next call's news.
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         now = connection.execute(
-            "SELECT system_identifier::text AS server, pg_current_snapshot()::text AS snapshot FROM pg_control_system()"
+            # A server that was restored, or promoted, goes on under its name, on a timeline of its own: its transactions have numbers
+            # that others had before.
+            "SELECT system_identifier || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) AS history, "
+            "pg_current_snapshot()::text AS snapshot FROM pg_control_system()"
         ).fetchone()
         assert now is not None
-        server, _, snapshot = (seen or "").partition("/")
+        history, _, snapshot = (seen or "").partition("/")
         rows = connection.execute(
             "SELECT batch_id, row_count, refused_count, folded_count FROM ops.stream_batch WHERE dataset = %(dataset)s "
             "AND (%(seen)s::pg_snapshot IS NULL OR NOT pg_visible_in_snapshot(transaction_id, %(seen)s)) "
             "ORDER BY transaction_id NULLS FIRST, batch_id",
-            {"dataset": contract.dataset, "seen": snapshot if server == now["server"] else None},
+            {"dataset": contract.dataset, "seen": snapshot if history == now["history"] else None},
         ).fetchall()
         added = [row["batch_id"] for row in rows if row["row_count"]]
         if contract.tenant is not None:
@@ -224,7 +229,8 @@ def since(settings: Settings, contract: Contract, seen: str | None) -> News:
         sum(row["row_count"] for row in rows),
         sum(row["refused_count"] for row in rows),
         tuple(row["_partition"] for row in parts),
-        f"{now['server']}/{now['snapshot']}",
+        f"{now['history']}/{now['snapshot']}",
+        seen is not None and history != now["history"],
     )
 
 

@@ -1,8 +1,8 @@
-"""Hold what the ledger says of a stream against the table, the topic and the broker's hint; repair what may be repaired."""
+"""Hold what the ledger says of a stream against the table, the topic, the broker's hint and what downstream was told; repair what may be."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import structlog
 from psycopg import sql
@@ -35,7 +35,7 @@ recent AS (
         AND (NOT EXISTS (SELECT FROM since) OR batch.transaction_id >= (SELECT horizon FROM since))
 )
 """
-_SEEN = """
+_MARKS = """
 SELECT topic_incarnation, topic_partition, next_offset, pg_snapshot_xmin(pg_current_snapshot())::text AS horizon,
     (SELECT system_identifier FROM pg_control_system()) AS server
 FROM ops.stream_offset WHERE dataset = %(dataset)s
@@ -80,12 +80,15 @@ class Reconciled:
     rows: int
     hints: int
     """Partitions of which the broker was told anew how far they were taken."""
+    untold: int
+    """Rows that nobody downstream was told of; whoever publishes next tells of them."""
 
 
-def reconcile(settings: Settings, contract: Contract) -> Reconciled:
-    """Compare offsets, micro-batches, rows and the broker's hint; tell the broker anew where it is behind.
+def reconcile(settings: Settings, contract: Contract, seen: str | None = None) -> Reconciled:
+    """Compare offsets, micro-batches, rows, the broker's hint and the news; tell the broker anew where it is behind.
 
-    Of what each partition read, it looks at what came since the last time that nothing was found.
+    Of what each partition read, it looks at what came since the last time that nothing was found. `seen` is of the last news
+    that went downstream (`ledger.News`).
 
     Raises:
         TerminalError: messages were skipped or taken twice, or rows are not those that were written: somebody has changed
@@ -96,7 +99,7 @@ def reconcile(settings: Settings, contract: Contract) -> Reconciled:
     assert contract.topic is not None
     with connect(settings) as connection:
         # Before the spans are looked at: what comes meanwhile is looked at, and remembered the next time.
-        seen = connection.execute(_SEEN, {"dataset": contract.dataset}).fetchall()
+        marks = connection.execute(_MARKS, {"dataset": contract.dataset}).fetchall()
         broken = [
             f"partition {row['topic_partition']} was read to {row['before']}, then from {row['first_offset']} on"
             for row in connection.execute(_BROKEN_CHAIN, {"dataset": contract.dataset}).fetchall()
@@ -109,7 +112,7 @@ def reconcile(settings: Settings, contract: Contract) -> Reconciled:
         broken += differing
         known = ledger.positions(connection, contract.dataset)
         if not broken:
-            connection.cursor().executemany(_REMEMBER, [{**row, "dataset": contract.dataset} for row in seen])
+            connection.cursor().executemany(_REMEMBER, [{**row, "dataset": contract.dataset} for row in marks])
     if broken:
         raise TerminalError(
             f"the stream {contract.dataset} is not what its ledger says: {'; '.join(broken[:5])}. `ops.stream_range` and the rows' "
@@ -124,8 +127,15 @@ def reconcile(settings: Settings, contract: Contract) -> Reconciled:
         if behind:
             feed.hint({number: Span(0, offset) for number, offset in behind.items()}, wait=True)
             hints = len(behind)
-    log.info("stream reconciled", dataset=contract.dataset, micro_batches=counted, rows=rows, hints=hints)
-    return Reconciled(counted, rows, hints)
+    news = ledger.since(settings, contract, seen)
+    if news.anew:
+        log.warning(
+            "downstream was told of another history: the warehouse was restored, or is another one; all is told anew",
+            dataset=contract.dataset, rows=news.rows,
+        )  # fmt: skip
+    done = Reconciled(counted, rows, hints, news.rows)
+    log.info("stream reconciled", dataset=contract.dataset, **asdict(done))
+    return done
 
 
 def _rows(connection: Connection, contract: Contract) -> tuple[int, int, list[str]]:
