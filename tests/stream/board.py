@@ -97,7 +97,7 @@ class Board:
             haul.sent_at.append(int(event["event_at"].timestamp() * 1000))
             haul.key.append(b"N1")
             haul.value.append(json.dumps(value).encode())
-            haul.headers.append("[]")
+            haul.headers.append(())
         haul.spans = {self.partition: Span(self._next, self._next + len(haul.key))}
         self._next += len(haul.key)
         written = write(self.connection, self._sieve, "i1", haul, self._sieve.sift(haul), time.monotonic())

@@ -100,6 +100,16 @@ FRAGILE = """\
         physicalType: boolean
         description: Whether it may not fall.
 """
+#: Columns that are called as a message's own parts are, and as what the sieve and the write make of them.
+NAMESAKES = "".join(
+    f"""\
+      - name: {name}
+        logicalType: string
+        physicalType: text
+        description: A word.
+"""
+    for name in ("key", "value", "headers", "line", "document", "texts", "place", "topic_partition", "message_offset")
+)
 
 
 def parcel(number: int, **changes: Any) -> dict[str, Any]:

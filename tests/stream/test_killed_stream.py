@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import psutil
 import psycopg
@@ -103,8 +104,8 @@ def test_a_connection_to_the_warehouse_that_is_cut_while_rows_are_copied_is_made
     depot.send(*(parcel(n) for n in range(100)))
     copying, cut = writing._copy, list[int]()
 
-    def cut_off(connection: psycopg.Connection[dict[str, object]], rows: object) -> None:
-        copying(connection, rows)  # type: ignore[arg-type]
+    def cut_off(connection: psycopg.Connection[dict[str, object]], *what: Any) -> None:
+        copying(connection, *what)
         if not cut:
             cut.append(connection.info.backend_pid)
             depot.query("SELECT pg_terminate_backend(%s)", cut)
@@ -235,10 +236,10 @@ def in_the_middle(
     """Let something happen in the transaction of the first micro-batch that comes, after its offsets and before its rows."""
     copying, due = writing._copy, [happen]
 
-    def interrupted(connection: psycopg.Connection[dict[str, object]], rows: object) -> None:
+    def interrupted(connection: psycopg.Connection[dict[str, object]], *what: Any) -> None:
         while due:
             due.pop()(connection)
-        copying(connection, rows)  # type: ignore[arg-type]
+        copying(connection, *what)
 
     monkeypatch.setattr(writing, "_copy", interrupted)
 

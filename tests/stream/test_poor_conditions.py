@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -26,8 +27,8 @@ def test_a_warehouse_killed_while_a_stream_writes_is_waited_for(
 ) -> None:
     copying, dead = writing._copy, list[psutil.Process]()
 
-    def killing(connection: psycopg.Connection[dict[str, object]], rows: object) -> None:
-        copying(connection, rows)
+    def killing(connection: psycopg.Connection[dict[str, object]], *what: Any) -> None:
+        copying(connection, *what)
         if not dead:
             dead.append(kill(doomed))
 

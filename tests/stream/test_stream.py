@@ -7,7 +7,7 @@ import threading
 from decimal import Decimal
 
 import pytest
-from tests.stream.parcels import BEGIN, FRAGILE, Depot, parcel
+from tests.stream.parcels import BEGIN, FRAGILE, NAMESAKES, Depot, parcel
 
 from tidegate.errors import HeldError, SourceError, UsageError
 from tidegate.stores.postgres import connect
@@ -121,6 +121,21 @@ def test_every_kind_of_poison_goes_to_quarantine_as_it_came_and_to_the_dead_lett
     assert not depot.query(
         "SELECT 1 FROM ops.stream_offset WHERE topic_partition = 1 AND next_offset <> %s", [len(POISON) + 3]
     )
+
+
+def test_columns_may_be_called_as_the_parts_of_a_message(depot: Depot) -> None:
+    depot.agree(more=NAMESAKES)
+    words = {
+        name: name.upper()
+        for name in ("key", "value", "headers", "line", "document", "texts", "place", "message_offset")
+    }
+    depot.send(parcel(1, **words), parcel(2, topic_partition="x"), parcel(1, **words), parcel(3, key=1.5, city=...))
+    account = depot.drain()
+    assert (account.rows, account.known, account.refused) == (2, 1, 1)
+    first, second = depot.query("SELECT * FROM raw.parcel ORDER BY parcel_id")
+    assert {name: first[name] for name in words} == words
+    assert (second["topic_partition"], second["key"]) == ("x", None)
+    assert [(r["rule"], r["column_name"]) for r in depot.refused()] == [("required", "city")]
 
 
 def test_too_large_a_share_holds_the_stream_which_keeps_its_place(depot: Depot) -> None:

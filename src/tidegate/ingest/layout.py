@@ -149,9 +149,9 @@ def _parquet(engine: DuckDBPyConnection, contract: Contract, file: DeliveredFile
 
 def _json_lines(contract: Contract, file: DeliveredFile) -> Laid:
     reading = (
-        f"(SELECT line, try_cast(line AS JSON) AS document FROM read_csv({literal(str(file.path))}, "
-        "columns={'line': 'VARCHAR'}, header=false, auto_detect=false, delim='', quote='', escape='', "
-        f"ignore_errors=true, max_line_size={LONGEST}))"
+        f"(SELECT *, {json_texts(contract)} FROM (SELECT line, try_cast(line AS JSON) AS document FROM read_csv("
+        f"{literal(str(file.path))}, columns={{'line': 'VARCHAR'}}, header=false, auto_detect=false, delim='', quote='', escape='', "
+        f"ignore_errors=true, max_line_size={LONGEST})))"
     )
     return Laid(
         file, reading, reading, json_values(contract), header_lines=0, lines=True, check=no_object(contract),
@@ -159,11 +159,16 @@ def _json_lines(contract: Contract, file: DeliveredFile) -> Laid:
     )  # fmt: skip
 
 
+def json_texts(contract: Contract) -> str:
+    """Return the column `texts`: of `document`, a JSON object, what it has for each column; read once for all of them."""
+    return f"json_extract_string(document, [{', '.join(map(_json_path, contract.columns))}]) AS texts"
+
+
 def json_values(contract: Contract) -> dict[str, tuple[str | None, str]]:
-    """Return each column as (text, value), from `document`, a JSON object, and `line`, the text that it was read from."""
+    """Return each column as (text, value), from `texts`, `document` and `line`, the text that it was read from."""
     values: dict[str, tuple[str | None, str]] = {}
-    for column in contract.columns:
-        text = _json_text(column)
+    for place, column in enumerate(contract.columns, 1):
+        text = _json_text(column, f"texts[{place}]")
         typed = text if column.duckdb_type == "VARCHAR" else f"try_cast({text} AS {column.duckdb_type})"
         values[column.name] = (text, typed)
     return values
@@ -175,12 +180,14 @@ def no_object(contract: Contract) -> str:
     return f"document IS NULL OR json_type(document) <> 'OBJECT' OR NOT list_has_all({names}, json_keys(document))"
 
 
-def _json_text(column: Column) -> str:
-    path = literal("$." + column.name)
-    text = f"json_extract_string(document, {path})"
+def _json_path(column: Column) -> str:
+    return literal("$." + column.name)
+
+
+def _json_text(column: Column, text: str) -> str:
     if not column.postgres_type.startswith("numeric"):
         return text
     # DuckDB holds a fraction as a double, which has 15 digits for certain; the line has all of them.
     digits = f"regexp_extract(line, {literal(f'"{column.name}"' + r'\s*:\s*([-+.0-9eE]+)')}, 1)"
     same = f"try_cast({digits} AS DOUBLE) = try_cast({text} AS DOUBLE)"
-    return f"CASE WHEN json_type(document, {path}) = 'DOUBLE' AND {same} THEN {digits} ELSE {text} END"
+    return f"CASE WHEN json_type(document, {_json_path(column)}) = 'DOUBLE' AND {same} THEN {digits} ELSE {text} END"

@@ -27,6 +27,10 @@ _BREATH = 0.02
 _PATIENCE = 3.0
 
 
+#: Of one message: names and values, in their order.
+type Headers = Sequence[tuple[str, bytes | None]]
+
+
 class OutOfRangeError(TransientError):
     """The broker has nothing at an offset that was due: `positions` are the partitions and their offsets."""
 
@@ -54,8 +58,7 @@ class Haul:
     """Milliseconds since 1970."""
     key: list[bytes | None] = field(default_factory=list)
     value: list[bytes | None] = field(default_factory=list)
-    headers: list[str] = field(default_factory=list)
-    """JSON: a list of pairs."""
+    headers: list[Headers] = field(default_factory=list)
     bytes: int = 0
 
     def __len__(self) -> int:
@@ -69,33 +72,44 @@ class Haul:
         self.sent_at += [record.timestamp for record in records]
         self.key += keys
         self.value += values
-        self.headers += [_headers(record.headers) if record.headers else "[]" for record in records]
+        self.headers += [record.headers for record in records]
         self.bytes += sum(map(len, filter(None, keys))) + sum(map(len, filter(None, values)))
 
     def table(self) -> pa.Table:
-        """Return the messages as an Arrow table, in the order in which they came."""
+        """Return the messages as an Arrow table, in the order in which they came: `place`, where each stands, its key and its value."""
+        import numpy as np
         import pyarrow as pa
 
         return pa.table(
             {
+                "place": pa.array(np.arange(len(self))),
                 "topic_partition": pa.array(self.topic_partition, pa.int64()),
                 "message_offset": pa.array(self.message_offset, pa.int64()),
-                "sent_at": pa.array(self.sent_at, pa.timestamp("ms", "UTC")),
                 "key": pa.array(self.key, pa.binary()),
                 "value": pa.array(self.value, pa.binary()),
-                "headers": pa.array(self.headers, pa.string()),
             }
         )
 
+    def whole_table(self) -> pa.Table:
+        """Return the same with `sent_at` and `headers`, which of most messages nobody asks for."""
+        import pyarrow as pa
 
-def _headers(pairs: Iterable[tuple[str, bytes | None]]) -> str:
+        sent_at = pa.array(self.sent_at, pa.timestamp("ms", "UTC"))
+        headers = pa.array(map(spelled, self.headers), pa.string())
+        return self.table().append_column("sent_at", sent_at).append_column("headers", headers)
+
+
+def spelled(headers: Headers) -> str:
+    """Return a message's headers as JSON, a list of pairs."""
+    if not headers:
+        return "[]"
     # Bytes that are no UTF-8, and NUL, which PostgreSQL's jsonb cannot hold, are spelled out.
     shown = [
         [
             name.replace("\0", "\\u0000"),
             None if v is None else v.decode(errors="backslashreplace").replace("\0", "\\u0000"),
         ]
-        for name, v in pairs
+        for name, v in headers
     ]
     return json.dumps(shown)
 

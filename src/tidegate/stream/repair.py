@@ -114,7 +114,10 @@ def _haul(waiting: Sequence[RefusedMessage], repaired: dict[int, tuple[int, byte
         haul.sent_at.append(int(message.sent_at.timestamp() * 1000))
         haul.key.append(key)
         haul.value.append(value)
-        haul.headers.append(json.dumps(message.headers))
+        assert isinstance(message.headers, list), "it was opened"
+        haul.headers.append(
+            [(name or "", None if value is None else value.encode()) for name, value in message.headers]
+        )
         haul.bytes += len(key or b"") + len(value or b"")
     return haul
 

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tidegate.contracts import Contract
 from tidegate.ingest import check
-from tidegate.ingest.layout import json_values, no_object
+from tidegate.ingest.layout import json_texts, json_values, no_object
 from tidegate.ingest.refused_messages import Locks
 from tidegate.sealing import Keyring, columns, keyring
 from tidegate.settings import Settings
 from tidegate.stores.duckdb import identifier, literal
-from tidegate.stream.feed import Haul
+from tidegate.stream.feed import Haul, spelled
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-#: Columns of a row's message, which the write needs beside those of the contract.
-MESSAGE = ("topic_partition", "message_offset")
+#: Where a row's message stands in its haul: a column beside those of the contract, none of which may have such a name.
+PLACE = "place$"
+#: What a message's own columns are called while the contract's stand beside them.
+_KEY, _VALUE, _PARTITION, _OFFSET = ('"key$"', '"value$"', '"topic_partition$"', '"message_offset$"')
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class RefusedMessage:
 
 @dataclass(frozen=True)
 class Sifted:
-    """What came of a haul. `rows` has the contract's columns, `_partition`, and `MESSAGE`; of one key it holds one row.
+    """What came of a haul. `rows` has the contract's columns, `_partition`, and `PLACE`; of one key it holds one row.
 
     Confidential columns of `rows` are sealed; what is refused is as it came.
     """
@@ -99,24 +101,25 @@ class Sieve:
         engine = self._engine
         engine.register("messages", _without(haul.table(), known))
         try:
-            engine.execute(f"CREATE OR REPLACE TEMP TABLE checked AS {self._select}").fetchall()
+            checked = f"SELECT * EXCLUDE ({_KEY}, {_VALUE}) FROM ({self._select})"
+            engine.execute(f"CREATE OR REPLACE TEMP TABLE checked AS {checked}").fetchall()
             self._tell_copies()
             names = ", ".join(identifier(c.name) for c in self.contract.columns)
             rows = engine.sql(
-                f"SELECT {names}, {self._partition} AS _partition, {', '.join(MESSAGE)} FROM checked "
+                f"SELECT {names}, {self._partition} AS _partition, {identifier(PLACE)} FROM checked "
                 'WHERE "rule$" IS NULL AND NOT "copy$" ORDER BY ALL'
             ).to_arrow_table()
             if self.keys:
                 rows = columns.seal_rows(self.keys, self.contract, rows)
             (copies,) = self._one('SELECT count(*) FROM checked WHERE "rule$" IS NULL AND "copy$"')
-            return Sifted(rows, len(known) + int(copies), self._refused())
+            return Sifted(rows, len(known) + int(copies), self._refused(haul))
         finally:
             engine.unregister("messages")
 
     def judged(self, messages: pa.Table) -> pa.Table:
         """Return each message's place, and a struct of its row or one of its refusal; copies of a key are not looked for.
 
-        `messages` is laid as a haul's table. Times of day are texts in `row`: not everybody who reads it has such a type.
+        `messages` is laid as a haul's whole table. Times of day are texts in `row`: not everybody who reads it has such a type.
         """
         values = {c.name: identifier(c.name) for c in self.contract.columns}
         values |= {
@@ -127,14 +130,15 @@ class Sieve:
             f'([{", ".join(literal(rule[place]) for rule in self._rules)}])["rule$" + 1]' for place in range(3)
         )
         said = (
-            "sent_at := sent_at, message_key := key, message_value := value, headers := headers, "
+            f'sent_at := "sent_at$", message_key := {_KEY}, message_value := {_VALUE}, headers := "headers$", '
             f"column_name := {column}, value := {self._found}, rule := {kind}, expected := {expected}"
         )
         engine = self._engine
         engine.register("messages", messages)
         try:
             return engine.sql(
-                f'SELECT {", ".join(MESSAGE)}, CASE WHEN "rule$" IS NULL THEN {self._partition} END AS _partition, '
+                f"SELECT {_PARTITION} AS topic_partition, {_OFFSET} AS message_offset, "
+                f'CASE WHEN "rule$" IS NULL THEN {self._partition} END AS _partition, '
                 f'CASE WHEN "rule$" IS NULL THEN struct_pack({row}) END AS "row", '
                 f'CASE WHEN "rule$" IS NOT NULL THEN struct_pack({said}) END AS refused FROM ({self._select})'
             ).to_arrow_table()
@@ -160,11 +164,11 @@ class Sieve:
             ("structure", "", "a JSON object with no other keys than the contract's columns"),
         ]
         whens = [
-            f"WHEN octet_length(value) + octet_length(coalesce(key, ''::BLOB)) > {limit} THEN 0",
-            "WHEN key IS NULL THEN 1",
-            "WHEN value IS NULL THEN 2",
-            "WHEN line IS NULL THEN 3",
-            f"WHEN coalesce({no_object(contract)}, true) THEN 4",
+            f"WHEN octet_length({_VALUE}) + octet_length(coalesce({_KEY}, ''::BLOB)) > {limit} THEN 0",
+            f"WHEN {_KEY} IS NULL THEN 1",
+            f"WHEN {_VALUE} IS NULL THEN 2",
+            'WHEN "undecoded$" THEN 3',
+            'WHEN "broken$" THEN 4',
         ]
         texts = [column.name for column in contract.columns]
         for rule, broken in check.conditions(contract, None, texts=set(texts)):
@@ -174,10 +178,12 @@ class Sieve:
         shown = []
         for name, (text, typed) in json_values(contract).items():
             shown += [f"{text} AS {check.text_of(name)}", f"{typed} AS {identifier(name)}"]
-        decoded = f"CASE WHEN octet_length(value) <= {limit} THEN TRY(decode(value)) END AS line"
+        messages = r"SELECT COLUMNS('(.+)') AS '\1$' FROM messages"
+        lines = f"SELECT *, CASE WHEN octet_length({_VALUE}) <= {limit} THEN TRY(decode({_VALUE})) END AS line FROM ({messages})"
+        documents = f"SELECT *, try_cast(line AS JSON) AS document FROM ({lines})"
         typed_rows = (
-            f"SELECT *, {', '.join(shown)} FROM (SELECT *, try_cast(line AS JSON) AS document "
-            f"FROM (SELECT *, {decoded} FROM messages))"
+            f'SELECT COLUMNS(\'[$]$\'), line IS NULL AS "undecoded$", coalesce({no_object(contract)}, true) AS "broken$", '
+            f"{', '.join(shown)} FROM (SELECT *, {json_texts(contract)} FROM ({documents}))"
         )
         return f'SELECT *, CASE {" ".join(whens)} END AS "rule$", false AS "copy$" FROM ({typed_rows})'
 
@@ -193,16 +199,15 @@ class Sieve:
         self._engine.execute(
             f'UPDATE checked SET "copy$" = same, "rule$" = CASE WHEN NOT same THEN {len(self._rules) - 1} END FROM ('
             f"  SELECT rowid AS id, row_number() OVER one AS n, {said} IS NOT DISTINCT FROM first_value({said}) OVER one AS same "
-            f'  FROM checked WHERE "rule$" IS NULL WINDOW one AS (PARTITION BY {key} ORDER BY topic_partition, message_offset)'
+            f'  FROM checked WHERE "rule$" IS NULL WINDOW one AS (PARTITION BY {key} ORDER BY {_PARTITION}, {_OFFSET})'
             ") AS found WHERE checked.rowid = found.id AND found.n > 1"
         ).fetchall()
 
-    def _refused(self) -> list[RefusedMessage]:
+    def _refused(self, haul: Haul) -> list[RefusedMessage]:
         rows = self._engine.execute(
-            f'SELECT topic_partition, message_offset, sent_at, key, value, headers, "rule$", {self._found} '
-            'FROM checked WHERE "rule$" IS NOT NULL ORDER BY topic_partition, message_offset'
+            f'SELECT {identifier(PLACE)}, "rule$", {self._found} FROM checked WHERE "rule$" IS NOT NULL ORDER BY {_PARTITION}, {_OFFSET}'
         ).fetchall()
-        return [self._refusal(message, rule, text) for *message, rule, text in rows]
+        return [self._refusal(haul, place, rule, text) for place, rule, text in rows]
 
     @property
     def _found(self) -> str:
@@ -217,34 +222,26 @@ class Sieve:
         import pyarrow.compute as pc
 
         gone = pc.is_in(sifted.rows["_partition"], value_set=pa.array(list(put_away), pa.string()))
-        lost = sifted.rows.filter(gone).select(["_partition", *MESSAGE]).to_pylist()
-        places = {place: n for n, place in enumerate(zip(haul.topic_partition, haul.message_offset, strict=True))}
         refused = [
-            RefusedMessage(
-                *_message(haul, places[row[MESSAGE[0]], row[MESSAGE[1]]]),
-                "",
-                None,
-                "archived",
-                put_away[row["_partition"]],
-            )
-            for row in lost
+            RefusedMessage(*_message(haul, row[PLACE]), "", None, "archived", put_away[row["_partition"]])
+            for row in sifted.rows.filter(gone).select(["_partition", PLACE]).to_pylist()
         ]
         return Sifted(sifted.rows.filter(pc.invert(gone)), sifted.known, [*sifted.refused, *refused])
 
     def refusal(self, haul: Haul, place: int) -> RefusedMessage:
         """Return the refusal of the message at `place` in the haul, whose key another one has that said something else."""
-        return self._refusal(_message(haul, place), len(self._rules) - 1, None)
+        return self._refusal(haul, place, len(self._rules) - 1, None)
 
-    def _refusal(self, message: Sequence[Any], rule: int, text: str | None) -> RefusedMessage:
+    def _refusal(self, haul: Haul, place: int, rule: int, text: str | None) -> RefusedMessage:
         kind, column, expected = self._rules[rule]
-        return RefusedMessage(*message, column, text, kind, expected)  # type: ignore[call-arg]
+        return RefusedMessage(*_message(haul, place), column, text, kind, expected)
 
 
 def _message(haul: Haul, place: int) -> tuple[int, int, datetime, bytes | None, bytes | None, str]:
     sent_at = datetime.fromtimestamp(haul.sent_at[place] / 1000, UTC)
     return (
         haul.topic_partition[place], haul.message_offset[place], sent_at, haul.key[place], haul.value[place],
-        haul.headers[place],
+        spelled(haul.headers[place]),
     )  # fmt: skip
 
 

@@ -193,7 +193,7 @@ def _messages(feed: Feed, stretch: Stretch) -> Iterator[pa.Table]:
             ) from None
         if stretch.partition in haul.spans:
             at, came = haul.spans[stretch.partition].next, time.monotonic()
-            table = haul.table()
+            table = haul.whole_table()
             yield table.filter(pc.less(table["message_offset"], stretch.after)) if at > stretch.after else table
         elif time.monotonic() > came + _PATIENCE:
             raise UnavailableError(
@@ -206,6 +206,6 @@ def _nothing(subscription: Subscription) -> pa.Schema:
     """Return how judged messages are laid out."""
     sieve = Sieve(subscription.contract, subscription.memory)
     try:
-        return sieve.judged(Haul().table()).schema
+        return sieve.judged(Haul().whole_table()).schema
     finally:
         sieve.close()

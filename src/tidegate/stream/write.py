@@ -22,7 +22,7 @@ from tidegate.sealing.register import introduce, require_in_use
 from tidegate.stores.postgres import Connection, table
 from tidegate.stream import ledger
 from tidegate.stream.feed import Haul
-from tidegate.stream.sieve import MESSAGE, RefusedMessage, Sieve, Sifted
+from tidegate.stream.sieve import PLACE, RefusedMessage, Sieve, Sifted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,7 +57,7 @@ def prepare(connection: Connection, sieve: Sieve) -> None:
     ]
     columns += [
         sql.SQL("_partition text").format(),
-        *(sql.SQL("{} bigint").format(sql.Identifier(name)) for name in MESSAGE),
+        sql.SQL("{} bigint").format(sql.Identifier(PLACE)),
     ]
     connection.execute("DROP TABLE IF EXISTS pg_temp.incoming")
     connection.execute(
@@ -65,8 +65,19 @@ def prepare(connection: Connection, sieve: Sieve) -> None:
     )
 
 
-def write(connection: Connection, sieve: Sieve, incarnation: str, haul: Haul, sifted: Sifted, began: float) -> Written:
+def write(
+    connection: Connection,
+    sieve: Sieve,
+    incarnation: str,
+    haul: Haul,
+    sifted: Sifted,
+    began: float,
+    *,
+    new: bool = False,
+) -> Written:
     """Make a haul's rows visible; `began` is when its first poll was, by the monotonic clock.
+
+    Where all of its keys are likely to be `new`, it is tried first whether they are: that is quicker than to ask of each.
 
     Raises:
         FencedError: another worker has taken these messages; nothing was written.
@@ -77,7 +88,7 @@ def write(connection: Connection, sieve: Sieve, incarnation: str, haul: Haul, si
     try:
         sifted = _ensure_partitions(connection, sieve, haul, sifted)
         with connection.transaction():
-            return _write(connection, sieve, incarnation, haul, sifted, began)
+            return _write(connection, sieve, incarnation, haul, sifted, began, new=new)
     except _TooMuchRefusedError as refused:
         with connection.transaction():
             ledger.record_hold(connection, contract.dataset, refused.reason, incarnation, refused.next_offsets)
@@ -111,22 +122,24 @@ class _TooMuchRefusedError(Exception):
         self.reason, self.next_offsets = reason, next_offsets
 
 
-def _write(connection: Connection, sieve: Sieve, incarnation: str, haul: Haul, sifted: Sifted, began: float) -> Written:
+def _write(
+    connection: Connection, sieve: Sieve, incarnation: str, haul: Haul, sifted: Sifted, began: float, *, new: bool
+) -> Written:
     contract = sieve.contract
     assert contract.topic is not None
     _enter(connection, sieve)
     batch = ledger.batch_id(contract.dataset, incarnation, haul.spans)
     watermark = ledger.newest_event(connection, contract.dataset)
-    newest = _newest(contract.topic.event_time, sifted.rows)
+    newest = _newest(contract.topic.event_time, haul, sifted.rows)
     for number, span in sorted(haul.spans.items()):
         ledger.advance(connection, contract.dataset, incarnation, number, span, newest.get(number))
-    inserted, known, refused = _put(connection, sieve, batch, haul, sifted)
+    inserted, known, refused = _put(connection, sieve, batch, haul, sifted, new=new)
     _require_few(connection, contract, incarnation, haul, refused)
     since = watermark - contract.topic.lateness if watermark else None
     ledger.record_batch(
         connection, batch, contract, incarnation, haul.spans,
         message_count=len(haul), row_count=inserted, known_count=known, refused_count=len(refused), message_bytes=haul.bytes,
-        **_events(connection, contract.topic.event_time, since), **_latency(haul), taking_seconds=time.monotonic() - began,
+        **_events(sifted.rows, contract.topic.event_time, since), **_latency(haul), taking_seconds=time.monotonic() - began,
     )  # fmt: skip
     _refuse(connection, sieve, batch, refused)
     _notify(connection, contract, batch, inserted)
@@ -149,7 +162,7 @@ def write_repaired(
     sifted = _ensure_partitions(connection, sieve, haul, sifted)
     with connection.transaction():
         _enter(connection, sieve)
-        inserted, known, refused = _put(connection, sieve, batch, haul, sifted)
+        inserted, known, refused = _put(connection, sieve, batch, haul, sifted, new=False)
         done = sorted(set(haul.message_offset) - {r.message_offset for r in refused})
         closed = connection.execute(
             "UPDATE quarantine.refused_message SET state = 'replayed', closed_at = clock_timestamp() "
@@ -159,7 +172,7 @@ def write_repaired(
         if closed != len(done):
             raise BusyError("another process replays some of these messages; run it again when that has ended")
         if done:
-            events = _events(connection, contract.topic.event_time, None)
+            events = _events(sifted.rows, contract.topic.event_time, None)
             ledger.record_batch(
                 connection, batch, contract, "repaired", {},
                 message_count=len(done), row_count=inserted, known_count=known, refused_count=0, message_bytes=haul.bytes,
@@ -191,21 +204,21 @@ def _ensure_partitions(connection: Connection, sieve: Sieve, haul: Haul, sifted:
 
 
 def _put(
-    connection: Connection, sieve: Sieve, batch: str, haul: Haul, sifted: Sifted
+    connection: Connection, sieve: Sieve, batch: str, haul: Haul, sifted: Sifted, *, new: bool
 ) -> tuple[int, int, list[RefusedMessage]]:
     """Put the rows in whose key is new; return how many, how many are known, and all that is refused."""
     rows, contract = sifted.rows, sieve.contract
-    inserted, differing = 0, list[tuple[int, int]]()
+    inserted, differing = 0, list[int]()
     if len(rows):
-        _copy(connection, rows)
+        # PostgreSQL copies into no table that has tenants.
+        if new and contract.tenant is None and _all_put(connection, contract, batch, rows):
+            return len(rows), sifted.known, sifted.refused
+        _copy(connection, _INCOMING, rows)
         inserted = _insert(connection, contract, batch)
         if inserted < len(rows):
             differing = _differing(connection, contract, batch, sieve.keys)
     known = sifted.known + len(rows) - inserted - len(differing)
-    if not differing:
-        return inserted, known, sifted.refused
-    places = {place: n for n, place in enumerate(zip(haul.topic_partition, haul.message_offset, strict=True))}
-    return inserted, known, [*sifted.refused, *(sieve.refusal(haul, places[place]) for place in differing)]
+    return inserted, known, [*sifted.refused, *(sieve.refusal(haul, place) for place in differing)]
 
 
 def _notify(connection: Connection, contract: Contract, batch: str, rows: int) -> None:
@@ -214,18 +227,38 @@ def _notify(connection: Connection, contract: Contract, batch: str, rows: int) -
         connection.execute("SELECT pg_notify(%s, %s::jsonb::text)", [CHANNEL, told])
 
 
-def _newest(event_time: str, rows: pa.Table) -> dict[int, datetime]:
-    newest = rows.group_by("topic_partition").aggregate([(event_time, "max")])
-    return {row["topic_partition"]: row[f"{event_time}_max"] for row in newest.to_pylist()}
+def _newest(event_time: str, haul: Haul, rows: pa.Table) -> dict[int, datetime]:
+    """Return the newest event time of each partition that rows came from."""
+    import pyarrow as pa
+
+    partitions = pa.array(haul.topic_partition, pa.int64()).take(rows[PLACE])
+    newest = (
+        pa.table({"partition": partitions, "at": rows[event_time]}).group_by("partition").aggregate([("at", "max")])
+    )
+    return {row["partition"]: row["at_max"] for row in newest.to_pylist()}
 
 
-def _copy(connection: Connection, rows: pa.Table) -> None:
-    """Copy the rows into the session's table; PostgreSQL's binary COPY."""
+def _all_put(connection: Connection, contract: Contract, batch: str, rows: pa.Table) -> bool:
+    """Put the rows in, if no key is there; return whether it was so."""
+    import pyarrow as pa
+
+    owned = rows.drop_columns([PLACE]).append_column("_batch_id", pa.repeat(batch, len(rows)))
+    try:
+        with connection.transaction():
+            _copy(connection, table(contract.schema, contract.table), owned)
+    except (psycopg.errors.UniqueViolation, psycopg.errors.FeatureNotSupported):
+        # Not supported: an earlier version of the contract had tenants.
+        return False
+    return True
+
+
+def _copy(connection: Connection, to: sql.Composable, rows: pa.Table) -> None:
+    """Copy rows into a table; PostgreSQL's binary COPY."""
     from pgpq import ArrowToPostgresBinaryEncoder
 
     names = sql.SQL(", ").join(map(sql.Identifier, rows.schema.names))
     encoder = ArrowToPostgresBinaryEncoder(rows.schema)
-    copy = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(_INCOMING, names)
+    copy = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(to, names)
     with connection.cursor() as cursor, cursor.copy(copy) as target:
         target.write(encoder.write_header())
         for some in rows.to_batches():
@@ -251,8 +284,8 @@ def _insert(connection: Connection, contract: Contract, batch: str) -> int:
     ).rowcount
 
 
-def _differing(connection: Connection, contract: Contract, batch: str, keys: Keyring | None) -> list[tuple[int, int]]:
-    """Return the places of messages whose key was there already, with other values.
+def _differing(connection: Connection, contract: Contract, batch: str, keys: Keyring | None) -> list[int]:
+    """Return the places, in the haul, of messages whose key was there already, with other values.
 
     Sealed ones are opened to be compared: no two of them are alike.
     """
@@ -270,10 +303,9 @@ def _differing(connection: Connection, contract: Contract, batch: str, keys: Key
     )
     found = connection.execute(
         sql.SQL(
-            "SELECT incoming.topic_partition, incoming.message_offset, {} AS other{} FROM {} AS incoming JOIN {} AS there ON {} "
-            "WHERE there._batch_id <> {}{}"
+            "SELECT incoming.{} AS place, {} AS other{} FROM {} AS incoming JOIN {} AS there ON {} WHERE there._batch_id <> {}{}"
         ).format(
-            other, shown, _INCOMING, table(contract.schema, contract.table), same, sql.Literal(batch),
+            sql.Identifier(PLACE), other, shown, _INCOMING, table(contract.schema, contract.table), same, sql.Literal(batch),
             sql.SQL("") if sealed else sql.SQL(" AND ") + other,
         ),
         binary=bool(sealed),
@@ -284,7 +316,7 @@ def _differing(connection: Connection, contract: Contract, batch: str, keys: Key
         sides = (seal.open(row[f"{side}.{name}"] for row in found) for side in ("incoming", "there"))
         for row, came, stands in zip(found, *sides, strict=True):
             row["other"] = row["other"] or came != stands
-    return [(row["topic_partition"], row["message_offset"]) for row in found if row["other"]]
+    return [row["place"] for row in found if row["other"]]
 
 
 def _require_few(
@@ -312,16 +344,14 @@ def _require_few(
     raise _TooMuchRefusedError(reason, {number: span.next for number, span in haul.spans.items()})
 
 
-def _events(connection: Connection, event_time: str, since: datetime | None) -> dict[str, Any]:
+def _events(rows: pa.Table, event_time: str, since: datetime | None) -> dict[str, Any]:
     """Return the event times among the rows that came, and how many are older than `since`."""
-    row = connection.execute(
-        sql.SQL(
-            "SELECT count(*) FILTER (WHERE {0} < %s) AS late_count, min({0}) AS first_event_at, max({0}) AS last_event_at FROM {1}"
-        ).format(sql.Identifier(event_time), _INCOMING),
-        [since],
-    ).fetchone()
-    assert row is not None
-    return row
+    import pyarrow.compute as pc
+
+    times = rows[event_time]
+    first, last = pc.min_max(times).as_py().values()
+    late = pc.sum(pc.less(times, since)).as_py() if since else 0
+    return {"late_count": late or 0, "first_event_at": first, "last_event_at": last}
 
 
 def _latency(haul: Haul) -> dict[str, Any]:
