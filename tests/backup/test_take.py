@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.backup.conftest import Kept
 
@@ -21,7 +23,7 @@ from tidegate.backup.lsn import SEGMENT, is_segment, number_of, position
 from tidegate.backup.moment import Moment
 from tidegate.backup.restore import restore
 from tidegate.backup.shelf import Backup
-from tidegate.errors import BackupError, BusyError
+from tidegate.errors import BackupError, BusyError, UnavailableError
 from tidegate.stack import warehouse
 
 KEEP = Path(warehouse.__file__).with_name("wal_keep.sh")
@@ -122,6 +124,49 @@ def test_a_take_that_was_killed_leaves_nothing_that_counts(kept: Kept) -> None:
     assert shelf.backups(kept.settings) == before
     take.take(kept.settings)
     assert kept.unfinished() == []
+
+
+@contextmanager
+def ending(*words: str) -> Iterator[None]:
+    """Kill the first program of ours whose command line holds these words, as soon as it is there."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            for child in psutil.Process().children():
+                with suppress(psutil.Error):
+                    if set(words) <= {Path(word).name for word in child.cmdline()}:
+                        child.kill()
+                        return
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watching.join()
+
+
+def test_a_program_that_was_ended_is_run_again_and_leaves_no_half_backup(kept: Kept, tool: str) -> None:
+    before = shelf.backups(kept.settings)
+    words = {"pg_basebackup": ["pg_basebackup"], "pgbackrest": ["pgbackrest", "backup"]}[tool]
+    with (
+        ending(*words),
+        pytest.raises(UnavailableError, match=f"{tool} was ended by SIGKILL before it was done; run this"),
+    ):
+        take.take(kept.settings, "full")
+    assert (shelf.backups(kept.settings), kept.unfinished()) == (before, [])
+    assert take.take(kept.settings, "full").size > 4 << 20
+
+
+def test_a_backup_whose_check_was_ended_is_not_taken_for_whole(kept: Kept, tool: str) -> None:
+    taken = take.take(kept.settings)
+    words = {"pg_basebackup": ["pg_verifybackup"], "pgbackrest": ["pgbackrest", "verify"]}[tool]
+    with ending(*words), pytest.raises(UnavailableError, match="was ended by SIGKILL"):
+        take.verify(kept.settings, taken)
+    assert shelf.find(kept.settings, taken.backup_id).verified_at is None
+    assert take.verify(kept.settings, taken).verified_at
 
 
 def test_two_do_not_change_the_shelf_at_once(kept: Kept) -> None:

@@ -21,7 +21,7 @@ def take(server: PostgresServer, folder: Path, kind: Kind) -> dict[str, Any]:
     """Take a full backup into `folder`; return its timeline, its first and last position in the WAL, and its size.
 
     Raises:
-        UnavailableError: the disk is full.
+        UnavailableError: the disk is full, or the program was ended.
         BackupError: it failed otherwise.
         UsageError: an incremental one was asked for.
     """
@@ -33,7 +33,7 @@ def take(server: PostgresServer, folder: Path, kind: Kind) -> dict[str, Any]:
         "--manifest-checksums=SHA256", "--no-password", f"--label={folder.name}",
     )  # fmt: skip
     if done.returncode != 0:
-        raise programs.failure("no backup was taken", done.stderr)
+        raise programs.failure("no backup was taken", done)
     (needed,) = json.loads((data / "backup_manifest").read_text())["WAL-Ranges"]
     return {
         "timeline": needed["Timeline"],
@@ -44,8 +44,14 @@ def take(server: PostgresServer, folder: Path, kind: Kind) -> dict[str, Any]:
 
 
 def damage(server: PostgresServer, folder: Path) -> str | None:
-    """Return what is wrong with the backup, by the checksum of every file and every record of its WAL; None if nothing."""
+    """Return what is wrong with the backup, by the checksum of every file and every record of its WAL; None if nothing.
+
+    Raises:
+        UnavailableError: the program was ended: what it has not said until then says nothing.
+    """
     done = programs.run(server, "pg_verifybackup", "--quiet", folder / _DATA)
+    if done.returncode < 0:
+        raise programs.failure("the backup was not verified", done)
     return None if done.returncode == 0 else " ".join(done.stderr.split())[:600]
 
 
@@ -60,7 +66,7 @@ def extract(server: PostgresServer, folder: Path, target: Path) -> None:
     )
     if done.returncode != 0:
         shutil.rmtree(target, ignore_errors=True)
-        raise programs.failure(f"the backup could not be copied to {target}", done.stderr)
+        raise programs.failure(f"the backup could not be copied to {target}", done)
     if server.user:
         subprocess.run(["chown", "-R", f"{server.user}:", target], check=True)
 

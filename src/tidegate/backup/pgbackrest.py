@@ -43,7 +43,7 @@ def take(server: PostgresServer, folder: Path, kind: Kind) -> dict[str, Any]:
     """Take a backup into the repository and note its label in `folder`; return what is known of it.
 
     Raises:
-        UnavailableError: the disk is full; nothing is left of the attempt.
+        UnavailableError: the disk is full, or the program was ended; nothing is left of the attempt.
         BackupError: it failed otherwise.
     """
     where = [f"--pg1-path={server.directory}", f"--pg1-port={server.port}", f"--pg1-user={SUPERUSER}"]
@@ -143,7 +143,7 @@ def _clear_unfinished(server: PostgresServer, folder: Path) -> None:
 
 def _expect(what: str, done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode != 0:
-        raise programs.failure(what, done.stderr + done.stdout)
+        raise programs.failure(what, done)
 
 
 def _run(

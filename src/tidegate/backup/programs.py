@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -41,9 +42,16 @@ def run(server: PostgresServer, program: str, *arguments: str | Path) -> subproc
     )
 
 
-def failure(what: str, said: str) -> Exception:
-    """Return the error for a program that failed: a full disk may be freed and the call repeated."""
+def failure(what: str, done: subprocess.CompletedProcess[str]) -> Exception:
+    """Return the error for a program that failed: a full disk may be freed, and one that was ended may be run again."""
+    said = done.stderr + done.stdout
     words = " ".join(said.split())[-600:]
+    if done.returncode < 0:
+        by = signal.Signals(-done.returncode).name
+        return UnavailableError(
+            f"{what}: {Path(done.args[0]).name} was ended by {by} before it was done; run this again, and look for who ends "
+            "it when it happens again"
+        )
     if _FULL.search(said):
         return UnavailableError(
             f"{what}: no space left on the disk; free some and run this again. Nothing is left of it ({words})"

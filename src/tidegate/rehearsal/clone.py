@@ -135,7 +135,7 @@ def _copy(source: PostgresServer, data: Path) -> None:
     )  # fmt: skip
     if done.returncode != 0:
         shutil.rmtree(data, ignore_errors=True)
-        raise programs.failure("the warehouse could not be copied", done.stderr)
+        raise programs.failure("the warehouse could not be copied", done)
     if source.user:
         subprocess.run(["chown", "-R", f"{source.user}:", data], check=True)
 
