@@ -75,10 +75,21 @@ def test_a_main_that_is_checked_out_is_merged_by_its_user(repository: Repository
     assert kept.read_text() == "# DDL\n"
 
 
-def test_the_commands_for_the_user_refuse_another_commit_than_the_approved_one(repository: Repository) -> None:
+def test_the_commands_for_the_user_merge_nothing_that_the_team_commits_afterwards(repository: Repository) -> None:
+    repository.git("switch", "--quiet", "main")
+    approved = repository.git("rev-parse", "ai-team")
+    merge(repository.settings, repository.delivery, approved)
+    sync.commit(repository.work("MIG", "2"), [repository.artifact("migrations/PLAN.md", "# Plan\n")], [])
+    repository.git("commit", "--quiet", "--all", "--message=feat(x): mine")
+    subprocess.run(["sh", "-c", commands(repository)], check=True, capture_output=True)
+    assert repository.git("rev-parse", "main^2") == approved
+    assert "migrations/PLAN.md" not in repository.git("ls-tree", "-r", "--name-only", "main")
+
+
+def test_the_commands_for_the_user_refuse_what_the_branch_has_taken_back(repository: Repository) -> None:
     repository.git("switch", "--quiet", "main")
     merge(repository.settings, repository.delivery, repository.git("rev-parse", "ai-team"))
-    sync.commit(repository.work("MIG", "2"), [repository.artifact("migrations/PLAN.md", "# Plan\n")], [])
+    repository.git("update-ref", "refs/heads/ai-team", "ai-team~1")
     main = repository.git("rev-parse", "main")
     assert subprocess.run(["sh", "-c", commands(repository)], check=False, capture_output=True).returncode
     assert repository.git("rev-parse", "main") == main

@@ -124,7 +124,8 @@ def _write(settings: Settings, delivery: Delivery, approved: str, place: Path | 
     aside = f".team.before-{approved[:12]}"
     commands = [
         f"cd {shlex.quote(str(place or settings.project))}",
-        f'test "$(git rev-parse refs/heads/{BRANCH})" = {approved}',
+        # The team goes on to commit: its last report comes after the merge.
+        f"git merge-base --is-ancestor {approved} refs/heads/{BRANCH}",
         f"git switch {MAIN}",
         f"cp -a .team {aside}",
         f"git merge --no-ff -m {shlex.quote(_message(delivery))} {approved}",
@@ -133,7 +134,7 @@ def _write(settings: Settings, delivery: Delivery, approved: str, place: Path | 
         f"# Merge `{BRANCH}` into `{MAIN}`",
         "",
         f"Approved: commit `{approved}` of `{BRANCH}`, delivery `{delivery.delivery_id}`. {why} These commands merge that commit and "
-        f"no other, and push nothing. `.team/` is ignored on `{MAIN}`, and git overwrites what is ignored: it is copied aside first.",
+        f"nothing that came after it, and push nothing. `.team/` is ignored on `{MAIN}`, and git overwrites what is ignored: it is copied aside first.",
         "",
         *code(" &&\n".join(commands), "sh"),
     ]
