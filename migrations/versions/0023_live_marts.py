@@ -114,16 +114,19 @@ DOWN = """
 CREATE SCHEMA aside_0023;
 DROP FUNCTION ops.refresh_mart;
 ALTER TABLE ops.stream_mart SET SCHEMA aside_0023;
-CREATE TABLE aside_0023.written AS SELECT batch_id, transaction_id FROM ops.stream_batch WHERE transaction_id IS NOT NULL;
+CREATE TABLE aside_0023.written AS SELECT batch_id, transaction_id FROM ops.stream_batch;
 ALTER TABLE ops.stream_batch DROP COLUMN transaction_id;
 """
 
-# What came meanwhile has no transaction: every mart is made anew by its next refresh.
+# What came meanwhile has no transaction: a mart whose stream went on is made anew by its next refresh.
 AGAIN = f"""{_BATCH}
 UPDATE ops.stream_batch AS batch SET transaction_id = written.transaction_id FROM aside_0023.written WHERE written.batch_id = batch.batch_id;
-DROP TABLE aside_0023.written;
 ALTER TABLE aside_0023.stream_mart SET SCHEMA ops;
-UPDATE ops.stream_mart SET seen = NULL;
+UPDATE ops.stream_mart AS mart SET seen = NULL WHERE EXISTS (
+    SELECT FROM ops.stream_batch AS batch WHERE batch.dataset = mart.dataset
+        AND NOT EXISTS (SELECT FROM aside_0023.written WHERE written.batch_id = batch.batch_id)
+);
+DROP TABLE aside_0023.written;
 DROP SCHEMA aside_0023;
 {_REFRESH}"""
 

@@ -17,10 +17,11 @@ from tests.stream.board import BEGIN, MART, Board, events, expected, shown
 from tests.stream.parcels import Depot, parcel
 
 from tidegate import dbt
+from tidegate.migrate import door
 from tidegate.settings import Settings, load_settings
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.postgres_databases import ensure_database
-from tidegate.stores.postgres import Connection, connect
+from tidegate.stores.postgres import Connection, connect, warehouse_url
 from tidegate.stream import live
 from tidegate.stream.live import LiveMarts
 
@@ -198,6 +199,27 @@ def test_a_warehouse_that_was_restored_on_another_server_makes_its_marts_anew(bo
     board.connection.commit()
     live.refresh(board.connection, DATASET)
     assert shown(board.connection, NEXT) == expected(board.connection)
+
+
+def test_a_mart_comes_back_from_a_way_down_as_it_was_or_is_made_anew_where_its_stream_went_on(
+    scratch: Settings,
+) -> None:
+    happened, url = events(7), warehouse_url(scratch)
+    with Board(scratch) as board:
+        board.take(happened[:60])
+        live.refresh(board.connection, DATASET)
+        before = _rows_of(board.connection, "SELECT * FROM ops.stream_mart")
+        board.connection.commit()
+        door.downgrade(url, CHECKOUT, "0022")
+        door.upgrade(url, CHECKOUT)
+        assert _rows_of(board.connection, "SELECT * FROM ops.stream_mart") == before
+        assert before[0]["seen"] is not None
+        board.connection.commit()
+        door.downgrade(url, CHECKOUT, "0022")
+        board.take(happened[60:])
+        door.upgrade(url, CHECKOUT)
+        live.refresh(board.connection, DATASET)
+        assert shown(board.connection, NEXT) == expected(board.connection)
 
 
 def test_a_mart_that_cannot_follow_is_told_of_once_and_stops_nobody(board: Board) -> None:
