@@ -86,6 +86,24 @@ def test_the_commands_for_the_user_merge_nothing_that_the_team_commits_afterward
     assert "migrations/PLAN.md" not in repository.git("ls-tree", "-r", "--name-only", "main")
 
 
+def test_the_commands_for_the_user_merge_the_second_delivery_over_the_files_of_the_first(
+    repository: Repository,
+) -> None:
+    repository.git("switch", "--quiet", "main")
+    repository.git("commit", "--quiet", "--all", "--message=feat(x): mine")
+    for text in ("# DDL\n", "# DDL of the second\n"):
+        sync.commit(repository.work("PG", "2"), [repository.artifact("postgresql/SCHEMA_DDL.md", text)], [])
+        approved = repository.git("rev-parse", "ai-team")
+        merge(repository.settings, repository.delivery, approved)
+        # The board goes on to change, here as in every delivery.
+        (repository.root / ".team/postgresql/SCHEMA_DDL.md").write_text(f"{text}and more\n")
+        subprocess.run(["sh", "-c", commands(repository)], check=True, capture_output=True)
+        assert repository.git("rev-parse", "main^2") == approved
+        assert repository.git("show", "main:.team/postgresql/SCHEMA_DDL.md") == text.strip()
+        kept = repository.root / f".team.before-{approved[:12]}" / "postgresql/SCHEMA_DDL.md"
+        assert kept.read_text() == f"{text}and more\n"
+
+
 def test_the_commands_for_the_user_refuse_what_the_branch_has_taken_back(repository: Repository) -> None:
     repository.git("switch", "--quiet", "main")
     merge(repository.settings, repository.delivery, repository.git("rev-parse", "ai-team"))

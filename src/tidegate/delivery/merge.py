@@ -120,7 +120,7 @@ def _message(delivery: Delivery) -> str:
 
 
 def _write(settings: Settings, delivery: Delivery, approved: str, place: Path | None, why: str) -> None:
-    """Write what a person types; git overwrites ignored files in a merge, so `.team/` is copied aside first."""
+    """Write what a person types; a merge overwrites ignored files and is refused over changed ones, so `.team/` is copied aside."""
     aside = f".team.before-{approved[:12]}"
     commands = [
         f"cd {shlex.quote(str(place or settings.project))}",
@@ -128,13 +128,15 @@ def _write(settings: Settings, delivery: Delivery, approved: str, place: Path | 
         f"git merge-base --is-ancestor {approved} refs/heads/{BRANCH}",
         f"git switch {MAIN}",
         f"cp -a .team {aside}",
+        # Since the first merge main has files of the team, which every delivery writes anew.
+        "git ls-files -z .team | xargs -0 -r git checkout --quiet HEAD --",
         f"git merge --no-ff -m {shlex.quote(_message(delivery))} {approved}",
     ]
     lines = [
         f"# Merge `{BRANCH}` into `{MAIN}`",
         "",
         f"Approved: commit `{approved}` of `{BRANCH}`, delivery `{delivery.delivery_id}`. {why} These commands merge that commit and "
-        f"nothing that came after it, and push nothing. `.team/` is ignored on `{MAIN}`, and git overwrites what is ignored: it is copied aside first.",
+        f"nothing that came after it, and push nothing. `.team/` is ignored on `{MAIN}`, and what the merge overwrites there is copied aside first.",
         "",
         *code(" &&\n".join(commands), "sh"),
     ]
