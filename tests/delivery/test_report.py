@@ -357,6 +357,36 @@ def test_a_report_is_due_when_the_last_one_is_old_enough(printed: Printed) -> No
         press.due(settings, "nothing")
 
 
+def test_a_manifest_that_lacks_what_could_not_be_measured_is_verified_with_a_warning_as_its_gate_has_it(
+    printed: Printed,
+) -> None:
+    section = printed.report.sections[1]
+    manifests = {row[0].text: row[-1] for row in section.tables[0].rows}
+    assert (manifests["QA"].verdict, manifests["QA"].text.partition(":")[0]) == ("WARN", "VERIFIED, but")
+    assert (manifests["CACHE"].verdict, manifests["CACHE"].text.partition(":")[0]) == ("FAIL", "UNVERIFIED")
+    (verified,) = [one for one in section.figures if one.label == "Manifests verified"]
+    judged = [one.verdict for one in manifests.values() if one.verdict is not None]
+    assert verified.value == f"{sum(one != 'FAIL' for one in judged)} of {len(judged)}"
+
+
+def test_the_load_that_a_team_has_put_on_the_pool_alone_is_told_of(printed: Printed) -> None:
+    known = facts.read(printed.one.settings, printed.one.delivery_id, printed.report.source)
+    found = report(replace(known, exhibits=[one for one in known.exhibits if one.probe != "pgbench"]), 1)
+    assert found.sections[5].sentence == "200 clients at once saturate the pool, and none of their transactions failed"
+
+
+def test_a_release_with_waived_rules_says_so_on_its_first_page(printed: Printed) -> None:
+    known = facts.read(printed.one.settings, printed.one.delivery_id, printed.report.source)
+    passing = [one for one in known.verdicts if one.verdict == "PASS"]
+    waived = replace(passing[0], verdict="WARN", value="not measured; waived by Grace: nobody can")
+    remark = replace(passing[1], verdict="WARN", value="every hash is equal")
+    ended = replace(known, delivery=replace(known.delivery, state="success"), verdicts=[waived, remark, *passing[2:]])
+    found = report(ended, 1)
+    assert found.headline.endswith("gates passed, 1 rule waived")
+    (gate,) = [one for one in found.gates if one.name == waived.gate]
+    assert "1 waived" in gate.told
+
+
 def test_a_report_tells_of_the_commits_of_a_release_when_it_is_tagged(printed: Printed) -> None:
     project, commit = printed.one.settings.project, printed.report.commit
     before = printed.report.sections[3]

@@ -24,6 +24,7 @@ from tidegate.strategy.quantity import Bound, QuantityError, unit
 VERSION = "1"
 _UNMEASURED = "not measured"
 _NEVER = f"{_UNMEASURED} by any probe"
+_WAIVED = "; waived "
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ def hash_of_rule(verdict: Verdict) -> str:
 def may_change(verdict: Verdict) -> bool:
     """Say whether what was refused could pass when a role works again: what no probe measures needs a person."""
     return not verdict.value.startswith(_NEVER)
+
+
+def is_waived(verdict: Verdict) -> bool:
+    """Say whether a rule passes only because somebody lets it, in the strategy or in this delivery."""
+    return verdict.verdict == "WARN" and _WAIVED in verdict.value
 
 
 def name_of_rule(verdict: Verdict) -> str:
@@ -128,7 +134,7 @@ def _of_strategy(gate: Gate, case: Case) -> Iterator[Verdict]:
         else:
             verdict = _measured(asked, _Figure(judge.probe, judge.figure, judge.unit or "", bound), case)
         if one.waiver and verdict.verdict == "FAIL" and verdict.value.startswith(_UNMEASURED):
-            told = f"{verdict.value}; waived in the strategy by {one.waiver.by}: {one.waiver.why}"
+            told = f"{verdict.value}{_WAIVED}in the strategy by {one.waiver.by}: {one.waiver.why}"
             verdict = replace(verdict, verdict="WARN", value=told)
         yield verdict
 
@@ -247,7 +253,7 @@ def _waived(verdict: Verdict, case: Case) -> Verdict:
     for one in reversed(case.approvals):
         if one.kind == "waiver" and one.subject == name_of_rule(verdict) and one.sha256 == hash_of_rule(verdict):
             if one.decision == "approve":
-                return replace(verdict, verdict="WARN", value=f"{verdict.value}; waived by {one.decided_by}: {one.why}")
+                return replace(verdict, verdict="WARN", value=f"{verdict.value}{_WAIVED}by {one.decided_by}: {one.why}")
             return verdict
     return verdict
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tidegate.delivery.board import passed
+from tidegate.delivery.judge import is_waived
 from tidegate.delivery.report import measured, tracked
-from tidegate.delivery.report.facts import Facts, duration
+from tidegate.delivery.report.facts import Facts, duration, many
 from tidegate.delivery.report.model import Cell, GateLook, Report, Section, Table, Waiting
 
 SECTIONS: tuple[Callable[[Facts], Section], ...] = (
@@ -59,12 +60,14 @@ def _gates(facts: Facts) -> list[GateLook]:
     for gate, rules in facts.team.gates.items():
         said = [one for one in facts.verdicts if one.gate == gate.value]
         failed = [one for one in said if one.verdict == "FAIL"]
-        waived = [one for one in said if one.verdict == "WARN"]
+        waived = sum(map(is_waived, said))
+        remarks = sum(one.verdict == "WARN" for one in said) - waived
         if failed:
             more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
             told = f"{failed[0].rule}: {failed[0].value}{more}"
         elif said:
-            told = f"{len(said)} rules" + (f", {len(waived)} with a remark" if waived else "")
+            told = f"{len(said)} rules" + (f", {waived} waived" if waived else "")
+            told += f", {remarks} with a remark" if remarks else ""
         else:
             told = f"judged {'before' if rules.before else 'after'} wave {rules.wave}"
         state = {True: "passed", False: "failed", None: "not yet"}[passed(gate, facts.verdicts)]
@@ -79,7 +82,9 @@ def _headline(facts: Facts, gates: tuple[GateLook, ...], wave_name: str) -> str:
     if delivery.state == "success":
         version = next((one.version for one in facts.releases if one.state == "released"), None)
         what = f"Version {version} is released" if version else "The delivery has ended well"
-        return f"{what}: {counted['passed']} of {len(gates)} gates passed"
+        waived = sum(map(is_waived, facts.verdicts))
+        told = f", {many(waived, 'rules')} waived" if waived else ""
+        return f"{what}: {counted['passed']} of {len(gates)} gates passed{told}"
     if delivery.state == "failed":
         return f"The delivery has failed in wave {delivery.wave}: {delivery.reason or first or 'no reason is written down'}"
     if delivery.state in ("waiting", "paused", "blocked"):

@@ -211,6 +211,10 @@ def load(facts: Facts) -> Section:
         sentence = f"The server takes {shown(number(best.figures['tps']))} transactions a second from {_clients(best, 'clients')}"
         if away := [one for one in tried if one not in runs]:
             sentence += f"; it turned {_clients(away[0], 'clients')} away"
+    elif stressed := facts.worst("pool_stress", "saturated_failed"):
+        lost, one = stressed
+        clients = _clients(one, "saturated_clients")
+        sentence = f"{_capital(clients)} at once saturate the pool, and {shown(lost) if lost else 'none'} of their transactions failed"
     else:
         sentence = "No load has been put on a clone of the warehouse for this delivery"
     return Section(6, "Load Test Trends", sentence, figures, (*charts, *trend[0]), _there(table), (*absent, *trend[1]))
