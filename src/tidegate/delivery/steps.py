@@ -445,8 +445,11 @@ def _shown(place: Place, case: Case, kind: Kind) -> approval.Subject:
 
 def _let_pass(place: Place, failed: Sequence[Verdict], *, by: str, why: str) -> None:
     """Waive rules, let their gates judge again, and have what is signed signed again."""
+    case = gather(place)
     for one in failed:
-        approval.waive(place.settings, place.team, place.delivery, one, by=by, why=why)
+        # Who has waived it by itself has said why: that stays the reason.
+        if not approval.is_waived(list(case.approvals), one):
+            approval.waive(place.settings, place.team, place.delivery, one, by=by, why=why)
     attempt = _attempts(place.team) + 1
     for gate in dict.fromkeys(Gate(one.gate) for one in failed):
         if not place.team.gates[gate].signed:

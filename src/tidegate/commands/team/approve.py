@@ -14,6 +14,12 @@ _WORDS = typer.Argument(..., metavar="[RUN] cost|deployment|merge|unmet", show_d
 _NAME = typer.Option(..., "--as", help="Who you are; nobody approves what they have written.")
 _WHY = typer.Option(..., "--why", help="Your reason.")
 
+#: What a person types when they have waived what they mean to.
+_GOES_ON = {
+    "blocked": "`team approve unmet --as NAME --why TEXT` goes on, and lets pass whatever else still fails",
+    "failed": "`team resume` goes on",
+}
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
@@ -51,6 +57,8 @@ def waive(
         raise UsageError(f"found {rule!r}, expected one that fails: {'; '.join(failing) or 'none does'}")
     approval.waive(settings, place.team, place.delivery, failing[rule], by=name, why=why)
     typer.echo(f"waived by {name}: {rule}")
+    if place.delivery.state in _GOES_ON:
+        typer.echo(_GOES_ON[place.delivery.state])
 
 
 def decide(
