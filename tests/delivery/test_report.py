@@ -20,7 +20,7 @@ from tests.delivery.originals import original
 from tests.observe.browser import render
 
 from tidegate.delivery import checkout, ledger
-from tidegate.delivery.report import facts, pdf, pptx, press
+from tidegate.delivery.report import charts, facts, pdf, pptx, press
 from tidegate.delivery.report.content import report
 from tidegate.delivery.report.model import Chart, Figure, Report
 from tidegate.errors import UsageError
@@ -355,6 +355,14 @@ def test_a_report_is_due_when_the_last_one_is_old_enough(printed: Printed) -> No
     assert not press.due(settings, "before_6", every=timedelta(0))
     with pytest.raises(UsageError, match="there is no delivery 'nothing'"):
         press.due(settings, "nothing")
+
+
+def test_no_two_series_of_a_chart_look_alike() -> None:
+    waves = [f"wave {number}" for number in range(9)]
+    rows = tuple({"name": "Project Manager", "value": 1, "series": wave} for wave in waves)
+    drawn = charts.svg(Chart("stack", "Commits by agent and wave", "Who committed when", "commits", rows, ""))
+    looks = set(re.findall(r'fill="var\(--series(\d)\)" opacity="([\d.]+)"', drawn))
+    assert len(looks) == len(waves)
 
 
 def test_a_manifest_that_lacks_what_could_not_be_measured_is_verified_with_a_warning_as_its_gate_has_it(

@@ -14,6 +14,8 @@ from tidegate.delivery.report.model import Chart, Row
 _FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 _SHAPES = ("circle", "square", "triangle-up", "diamond")
 _LABEL = 190
+#: Series that stand beside each other in a legend.
+_ABREAST = 5
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,27 @@ def _config(theme: Theme) -> Row:
 
 
 def _series(alt: Any, chart: Chart, theme: Theme) -> Any:
-    found = list(chart.order) or list(dict.fromkeys(row.get("series", "") for row in chart.rows))
+    found = _order(chart)
     colours = [theme.series[n % len(theme.series)] for n in range(len(found))]
-    legend = alt.Legend(title=None) if len(found) > 1 else None
-    return alt.Color("series:N", sort=found, scale=alt.Scale(domain=found, range=colours), legend=legend)
+    return alt.Color("series:N", sort=found, scale=alt.Scale(domain=found, range=colours), legend=_legend(alt, found))
+
+
+def _shades(alt: Any, chart: Chart, theme: Theme) -> Any:
+    """Return how strong each series is: one that has the colour of another is paler."""
+    found = _order(chart)
+    shades = [0.5 ** (n // len(theme.series)) for n in range(len(found))]
+    return alt.Opacity(
+        "series:N", sort=found, scale=alt.Scale(type="ordinal", domain=found, range=shades), legend=_legend(alt, found)
+    )
+
+
+def _order(chart: Chart) -> list[str]:
+    return list(chart.order) or list(dict.fromkeys(row.get("series", "") for row in chart.rows))
+
+
+def _legend(alt: Any, found: list[str]) -> Any:
+    # Of many, a second line: one is cut where the picture ends.
+    return alt.Legend(title=None, columns=_ABREAST if len(found) > _ABREAST else 0) if len(found) > 1 else None
 
 
 def _names(chart: Chart) -> list[str]:
@@ -127,8 +146,7 @@ def _columns(alt: Any, base: Any, chart: Chart, theme: Theme) -> Any:
         color=_series(alt, chart, theme)
     )
     if _several(chart):
-        order = list(chart.order) or list(dict.fromkeys(row["series"] for row in chart.rows))
-        return drawn.encode(xOffset=alt.XOffset("series:N", sort=order))
+        return drawn.encode(xOffset=alt.XOffset("series:N", sort=_order(chart)))
     return drawn + base.mark_text(dy=-8, fontSize=12, color=theme.ink).encode(
         text=alt.Text("value:Q", format=_format(chart))
     )
@@ -140,9 +158,10 @@ def _stack(alt: Any, base: Any, chart: Chart, theme: Theme) -> Any:
         x=alt.X("value:Q", title=None, stack="zero", axis=alt.Axis(tickCount=5, domain=False, ticks=False, format="d")),
         y=alt.Y("name:N", sort=list(whole), title=None, axis=_axis(alt, theme)),
         color=_series(alt, chart, theme),
+        opacity=_shades(alt, chart, theme),
         order=alt.Order("place:Q"),
     )
-    order = list(chart.order) or list(dict.fromkeys(row["series"] for row in chart.rows))
+    order = _order(chart)
     return drawn.transform_calculate(place=f"indexof({json.dumps(order)}, datum.series)")
 
 
