@@ -167,17 +167,31 @@ def is_unchecked(connection: Connection, dataset: str) -> bool:
 
 
 @dataclass(frozen=True)
-class News:
-    """What micro-batches have added: the last of them, the partitions of the rows, and what was to be seen by then."""
+class Untold:
+    """What micro-batches have added that somebody was not told of, and what was to be seen by then."""
 
-    batch_id: str
+    added: tuple[str, ...]
+    """Those that have rows, in their order."""
     rows: int
     refused: int
-    partitions: tuple[str, ...]
+    folded: bool
+    """Whether some were folded: nobody can tell which rows are theirs."""
     seen: str
     """The server's history, and the snapshot; whoever asks next gives it back."""
     anew: bool
     """Whether all is told anew, since what was seen before is of another history: the server was restored, or is another one."""
+
+    @property
+    def batch_id(self) -> str:
+        """The last one that added rows."""
+        return self.added[-1] if self.added else ""
+
+
+@dataclass(frozen=True)
+class News(Untold):
+    """The same, with the partitions that the rows are in."""
+
+    partitions: tuple[str, ...]
 
 
 def newest_batch(settings: Settings, dataset: str) -> str | None:
@@ -191,47 +205,50 @@ def newest_batch(settings: Settings, dataset: str) -> str | None:
     return row["batch_id"] if row else None
 
 
-def since(settings: Settings, contract: Contract, seen: str | None) -> News:
+def untold(connection: Connection, dataset: str, seen: str | None) -> Untold:
     """Return what became visible after `seen`, which an earlier call returned; all there is, where it is None or of another history.
 
     Not by clocks: micro-batches of several workers become visible in another order than they are stamped, and clocks jump.
     """
+    now = connection.execute(
+        # A server that was restored, or promoted, goes on under its name, on a timeline of its own: its transactions have numbers
+        # that others had before.
+        "SELECT system_identifier || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) AS history, "
+        "pg_current_snapshot()::text AS snapshot FROM pg_control_system()"
+    ).fetchone()
+    assert now is not None
+    history, _, snapshot = (seen or "").partition("/")
+    rows = connection.execute(
+        "SELECT batch_id, row_count, refused_count, folded_count FROM ops.stream_batch WHERE dataset = %(dataset)s "
+        "AND (%(seen)s::pg_snapshot IS NULL OR NOT pg_visible_in_snapshot(transaction_id, %(seen)s)) "
+        "ORDER BY transaction_id NULLS FIRST, batch_id",
+        {"dataset": dataset, "seen": snapshot if history == now["history"] else None},
+    ).fetchall()
+    return Untold(
+        added=tuple(row["batch_id"] for row in rows if row["row_count"]),
+        rows=sum(row["row_count"] for row in rows),
+        refused=sum(row["refused_count"] for row in rows),
+        folded=any(row["folded_count"] > 1 for row in rows),
+        seen=f"{now['history']}/{now['snapshot']}",
+        anew=seen is not None and history != now["history"],
+    )
+
+
+def since(settings: Settings, contract: Contract, seen: str | None) -> News:
+    """Return what is `untold` since `seen`, and where its rows are, which reads the table."""
     with connect(settings) as connection:
         # One snapshot for all of it: what it does not see is the next call's news.
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        now = connection.execute(
-            # A server that was restored, or promoted, goes on under its name, on a timeline of its own: its transactions have numbers
-            # that others had before.
-            "SELECT system_identifier || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8) AS history, "
-            "pg_current_snapshot()::text AS snapshot FROM pg_control_system()"
-        ).fetchone()
-        assert now is not None
-        history, _, snapshot = (seen or "").partition("/")
-        rows = connection.execute(
-            "SELECT batch_id, row_count, refused_count, folded_count FROM ops.stream_batch WHERE dataset = %(dataset)s "
-            "AND (%(seen)s::pg_snapshot IS NULL OR NOT pg_visible_in_snapshot(transaction_id, %(seen)s)) "
-            "ORDER BY transaction_id NULLS FIRST, batch_id",
-            {"dataset": contract.dataset, "seen": snapshot if history == now["history"] else None},
-        ).fetchall()
-        added = [row["batch_id"] for row in rows if row["row_count"]]
+        found = untold(connection, contract.dataset, seen)
         if contract.tenant is not None:
             connection.execute("SELECT ops.enter_all()")
-        # Of folded micro-batches nobody can tell which rows are theirs: any may be.
-        folded = any(row["folded_count"] > 1 for row in rows)
         parts = connection.execute(
             sql.SQL("SELECT DISTINCT _partition FROM {} WHERE _batch_id = ANY(%s) OR %s ORDER BY 1").format(
                 table(contract.schema, contract.table)
             ),
-            [added, folded],
-        ).fetchall() if added else []  # fmt: skip
-    return News(
-        added[-1] if added else "",
-        sum(row["row_count"] for row in rows),
-        sum(row["refused_count"] for row in rows),
-        tuple(row["_partition"] for row in parts),
-        f"{now['history']}/{now['snapshot']}",
-        seen is not None and history != now["history"],
-    )
+            [list(found.added), found.folded],
+        ).fetchall() if found.added else []  # fmt: skip
+    return News(**vars(found), partitions=tuple(row["_partition"] for row in parts))
 
 
 def lately(connection: Connection, dataset: str, after: Mapping[int, int]) -> tuple[int, int]:

@@ -111,6 +111,7 @@ def reconcile(settings: Settings, contract: Contract, seen: str | None = None) -
         counted, rows, differing = _rows(connection, contract)
         broken += differing
         known = ledger.positions(connection, contract.dataset)
+        untold = ledger.untold(connection, contract.dataset, seen)
         if not broken:
             connection.cursor().executemany(_REMEMBER, [{**row, "dataset": contract.dataset} for row in marks])
     if broken:
@@ -127,13 +128,12 @@ def reconcile(settings: Settings, contract: Contract, seen: str | None = None) -
         if behind:
             feed.hint({number: Span(0, offset) for number, offset in behind.items()}, wait=True)
             hints = len(behind)
-    news = ledger.since(settings, contract, seen)
-    if news.anew:
+    if untold.anew:
         log.warning(
             "downstream was told of another history: the warehouse was restored, or is another one; all is told anew",
-            dataset=contract.dataset, rows=news.rows,
+            dataset=contract.dataset, rows=untold.rows,
         )  # fmt: skip
-    done = Reconciled(counted, rows, hints, news.rows)
+    done = Reconciled(counted, rows, hints, untold.rows)
     log.info("stream reconciled", dataset=contract.dataset, **asdict(done))
     return done
 
