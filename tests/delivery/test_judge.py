@@ -13,8 +13,7 @@ from hypothesis import strategies as some
 from tests.delivery.originals import ROOT
 
 from tidegate.delivery import team
-from tidegate.delivery.approval import is_waived
-from tidegate.delivery.judge import Case, hash_of_rule, judge, may_change, name_of_rule
+from tidegate.delivery.judge import Case, hash_of_rule, judge, may_change, name_of_rule, waiver_of
 from tidegate.delivery.ledger import Approval, Done, Exhibit
 from tidegate.delivery.manifest import Finding
 from tidegate.gates.verdict import Verdict, worst
@@ -131,8 +130,8 @@ def test_a_waiver_is_for_the_rule_as_it_failed() -> None:
     assert "waived by Ada: read it" in let_pass.value
     worse = replace(case, exhibits=(exhibit("pgtap", failed=3, flaky=False, tests=9),), approvals=(waiver,))
     assert rule(judge(Gate.PGTAP, worse), "pgtap failed").verdict == "FAIL"
-    assert is_waived([waiver], failed)
-    assert not is_waived([waiver], rule(judge(Gate.PGTAP, worse), "pgtap failed"))
+    assert waiver_of(failed, [waiver]) == waiver
+    assert waiver_of(rule(judge(Gate.PGTAP, worse), "pgtap failed"), [waiver]) is None
 
 
 def test_an_artifact_must_lie_there_as_it_was_made() -> None:

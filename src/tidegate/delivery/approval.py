@@ -145,17 +145,8 @@ def standing(approvals: list[Approval], shown: Subject) -> Approval | None:
 def waive(settings: Settings, team: Team, delivery: Delivery, failed: Verdict, *, by: str, why: str) -> None:
     """Let one rule of a gate pass unmet, as it fails now; raises UsageError as `decide` does."""
     check(settings, team, "waiver", "approve", by=by, why=why)
-    record(settings, delivery, _waiver(failed), "approve", by=by, why=why)
-
-
-def is_waived(approvals: list[Approval], failed: Verdict) -> bool:
-    """Say whether somebody has let this rule pass already, as it fails now."""
-    given = standing(approvals, _waiver(failed))
-    return given is not None and given.decision == "approve"
-
-
-def _waiver(failed: Verdict) -> Subject:
-    return Subject("waiver", name_of_rule(failed), hash_of_rule(failed))
+    subject = Subject("waiver", name_of_rule(failed), hash_of_rule(failed))
+    record(settings, delivery, subject, "approve", by=by, why=why)
 
 
 def record(settings: Settings, delivery: Delivery, subject: Subject, decision: Decision, *, by: str, why: str) -> None:

@@ -6,7 +6,7 @@ A target stands in the strategy or in the team's file, and each verdict names it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -81,6 +81,14 @@ def is_waived(verdict: Verdict) -> bool:
 def name_of_rule(verdict: Verdict) -> str:
     """Return by which name a waiver knows a rule."""
     return f"{verdict.gate}: {verdict.rule}"
+
+
+def waiver_of(failed: Verdict, approvals: Sequence[Approval]) -> Approval | None:
+    """Return the approval that lets a rule pass as it fails now, if the last word about exactly this is one."""
+    name, now = name_of_rule(failed), hash_of_rule(failed)
+    about = (one for one in reversed(approvals) if (one.kind, one.subject, one.sha256) == ("waiver", name, now))
+    last = next(about, None)
+    return last if last is not None and last.decision == "approve" else None
 
 
 @dataclass(frozen=True)
@@ -248,14 +256,9 @@ def _approved(gate: Gate, rules: GateRules, case: Case) -> Iterator[Verdict]:
 
 
 def _waived(verdict: Verdict, case: Case) -> Verdict:
-    if verdict.verdict != "FAIL":
+    if verdict.verdict != "FAIL" or (given := waiver_of(verdict, case.approvals)) is None:
         return verdict
-    for one in reversed(case.approvals):
-        if one.kind == "waiver" and one.subject == name_of_rule(verdict) and one.sha256 == hash_of_rule(verdict):
-            if one.decision == "approve":
-                return replace(verdict, verdict="WARN", value=f"{verdict.value}{_WAIVED}by {one.decided_by}: {one.why}")
-            return verdict
-    return verdict
+    return replace(verdict, verdict="WARN", value=f"{verdict.value}{_WAIVED}by {given.decided_by}: {given.why}")
 
 
 def _file(case: Case) -> str:

@@ -27,7 +27,7 @@ from tidegate.delivery import (
 )
 from tidegate.delivery import merge as merging
 from tidegate.delivery.cases import Place, failing, find, gather, inside, responsible
-from tidegate.delivery.judge import Case, judge
+from tidegate.delivery.judge import Case, judge, waiver_of
 from tidegate.delivery.ledger import Decision, Delivery, Kind
 from tidegate.delivery.report import press
 from tidegate.delivery.roles import pm
@@ -297,7 +297,7 @@ def answer(
         raise GateError(f"{by} has rejected the {shown.kind}: {why}")
     _set_state(place, "running", None)
     if shown.kind == "unmet":
-        _let_pass(place, failing(case), by=by, why=why)
+        _let_pass(place, case, by=by, why=why)
 
 
 def deploy(settings: Settings, delivery_id: str, say: Say) -> str:
@@ -443,12 +443,12 @@ def _shown(place: Place, case: Case, kind: Kind) -> approval.Subject:
     )
 
 
-def _let_pass(place: Place, failed: Sequence[Verdict], *, by: str, why: str) -> None:
-    """Waive rules, let their gates judge again, and have what is signed signed again."""
-    case = gather(place)
+def _let_pass(place: Place, case: Case, *, by: str, why: str) -> None:
+    """Waive the rules that fail, let their gates judge again, and have what is signed signed again."""
+    failed = failing(case)
     for one in failed:
         # Who has waived it by itself has said why: that stays the reason.
-        if not approval.is_waived(list(case.approvals), one):
+        if waiver_of(one, case.approvals) is None:
             approval.waive(place.settings, place.team, place.delivery, one, by=by, why=why)
     attempt = _attempts(place.team) + 1
     for gate in dict.fromkeys(Gate(one.gate) for one in failed):

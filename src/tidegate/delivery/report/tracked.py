@@ -33,12 +33,12 @@ def evidence(facts: Facts) -> Section:
         elif not path.exists():
             status = "not yet"
         else:
+            status, decision = "VERIFIED", "PASS"
             # As the gate has it: what could not be measured is a warning, what was changed is not.
-            found, due = sorted(facts.findings(code), key=lambda one: one.missing), due + 1
-            wrong = bool(found) and not found[0].missing
-            told = f": {found[0].path} {found[0].told}".replace("  ", " ") if found else ""
-            status = f"{'UNVERIFIED' if wrong else 'VERIFIED'}{', but' if told and not wrong else ''}{told}"
-            decision, verified = ("FAIL" if wrong else "WARN" if found else "PASS"), verified + (not wrong)
+            if worst := min(facts.findings(code), key=lambda one: one.missing, default=None):
+                word, decision = ("VERIFIED, but", "WARN") if worst.missing else ("UNVERIFIED", "FAIL")
+                status = f"{word}: {worst.path} {worst.told}".replace("  ", " ")
+            due, verified = due + 1, verified + (decision != "FAIL")
         link = str(path.relative_to(facts.root)) if path.exists() else facts.source
         rows.append(cells([code, role.name, len(made), taken, absent, Cell(status, "", decision)], link))
         chart += [
