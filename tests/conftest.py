@@ -17,13 +17,14 @@ import psycopg
 import pytest
 from psycopg import sql
 from tests.kafka_servers import kafka, kafka_programs, own_kafka, shared_kafka, topic
+from tests.postgres_servers import FAST_AND_LOSSY, running
 from tests.whole import whole
 from xdist.scheduler import LoadScopeScheduling
 
 from tidegate.migrate import door
 from tidegate.sealing.keys import Keyring, generate
 from tidegate.settings import Settings, get_settings, load_settings
-from tidegate.stack import port, scram
+from tidegate.stack import scram
 from tidegate.stack.postgres import SUPERUSER, PostgresServer
 from tidegate.stack.postgres_databases import ensure_database, ensure_role, ensure_roles
 
@@ -33,14 +34,6 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 OWNER, PASSWORD, TEMPLATE = "tidegate", "keel-4f1c-anchor-9b27-mooring", "warehouse_template"
 #: Of confidential columns.
 KEYS = str(Keyring((generate("k1"),)))
-FAST_AND_LOSSY = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "shared_buffers": "128MB",
-}
-
-
 #: Folders whose tests share what costs much: models built over two months, a Spark server, a warehouse with a replica.
 SHARED = ("models", "transforms", "availability", "backup")
 #: A team has a stack of its own, and the machine for itself; the year wants one in which nothing has happened yet. Then what takes longest, so that no worker is left alone with it.
@@ -115,11 +108,7 @@ def reachable_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def postgres(reachable_folder: Path) -> Iterator[PostgresServer]:
     """The test run's server, with an empty but migrated database to copy from."""
-    folder = reachable_folder / "postgres"
-    log = reachable_folder / "postgres.log"
-    server = PostgresServer(folder, "test", log, port.choose(20000, folder, set()), settings=FAST_AND_LOSSY)
-    server.start()
-    try:
+    with running(reachable_folder / "postgres", 20000, FAST_AND_LOSSY) as server:
         with psycopg.connect(server.dsn(), autocommit=True) as connection:
             ensure_role(connection, OWNER, PASSWORD)
             # Stretched once instead of 4096 times: 3 ms less of CPU for each connection.
@@ -130,8 +119,6 @@ def postgres(reachable_folder: Path) -> Iterator[PostgresServer]:
             ensure_database(connection, TEMPLATE, OWNER)
         door.upgrade(server.dsn(TEMPLATE, OWNER, PASSWORD), CHECKOUT)
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -178,6 +178,7 @@ def test_an_incremental_backup_holds_what_changed_and_goes_with_the_one_that_it_
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIDEGATE_BACKUP_TOOL", "pgbackrest")
+    # Tests before this one share the shelf, and have left verified ones.
     for known in shelf.backups(kept.settings):
         shelf.keep(shelf.folder_of(kept.settings, known.backup_id), replace(known, verified_at=None))
     refused = kept.run("take", "--kind", "incremental")

@@ -14,12 +14,11 @@ import psycopg
 import pytest
 from tests.conftest import OWNER, PASSWORD
 from tests.journeys import dying
+from tests.postgres_servers import own_warehouse, postmaster
 from tests.shop import Shop, orders
 
-from tidegate.migrate import door
 from tidegate.publish import marts
 from tidegate.settings import load_settings
-from tidegate.stack import port
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stack.postgres_databases import ensure_database
 from tidegate.wave import ingest
@@ -165,24 +164,16 @@ def test_a_warehouse_killed_while_rows_are_copied_loses_nothing(
     shop: Shop, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server itself dies by -9 in the middle of the copy, comes back through crash recovery, and the wave goes on."""
-    folder = reachable_folder / "doomed"
-    server = PostgresServer(folder, "test", reachable_folder / "doomed.log", port.choose(21000, folder, set()))
-    server.start()
-    try:
-        with psycopg.connect(server.dsn(), autocommit=True) as connection:
-            connection.execute("CREATE DATABASE warehouse")
-        url = server.dsn("warehouse")
-        door.upgrade(url, Path(__file__).parents[2])
-        monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", url)
+    with own_warehouse(reachable_folder / "doomed", monkeypatch) as server:
         victim = Shop(load_settings(), shop.root)
-        postmaster = int((folder / "postmaster.pid").read_text().splitlines()[0])
+        first = postmaster(server).pid
 
         def dies_while_copying() -> None:
             write = psycopg.Copy.write
 
             def cut(copy: Any, piece: Any) -> None:
                 write(copy, piece)
-                os.kill(postmaster, signal.SIGKILL)
+                os.kill(first, signal.SIGKILL)
 
             psycopg.Copy.write = cut  # type: ignore[method-assign]
             _wave(victim, MARCH)()
@@ -194,5 +185,3 @@ def test_a_warehouse_killed_while_rows_are_copied_loses_nothing(
         assert ended == dying.SURVIVED
         assert victim.numbers() == list(range(1, 41))
         assert Cellar(victim).leftovers() == []
-    finally:
-        server.stop()

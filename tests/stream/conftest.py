@@ -1,5 +1,5 @@
 """What every test of streams may ask for."""
 
 from tests.stream.airline import airline as airline
-from tests.stream.doomed import doomed as doomed
 from tests.stream.parcels import depot as depot
+from tests.stream.parcels import doomed as doomed

@@ -16,11 +16,15 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 from tests.kafka_servers import reaching
+from tests.postgres_servers import FAST_AND_LOSSY, own_warehouse
 
 from tidegate.contracts import Contract, load
 from tidegate.settings import Settings, load_settings
 from tidegate.stack.kafka_server import KEEPER, KafkaServer
+from tidegate.stack.postgres import PostgresServer
 from tidegate.stores import kafka as store
+from tidegate.stores.postgres import Connection
+from tidegate.stream import write
 from tidegate.stream.worker import Account, Worker
 
 PARCELS = """\
@@ -222,6 +226,18 @@ def working(depot: Depot) -> Iterator[Worker]:
         thread.join()
 
 
+def in_the_middle(monkeypatch: pytest.MonkeyPatch, happen: Callable[[Connection], None]) -> None:
+    """Let something happen in the transaction of the first micro-batch that comes: its rows are copied, and not committed."""
+    copying, due = write._copy, [happen]
+
+    def interrupted(connection: Connection, *what: Any) -> None:
+        copying(connection, *what)
+        while due:
+            due.pop()(connection)
+
+    monkeypatch.setattr(write, "_copy", interrupted)
+
+
 def until(true: Callable[[], bool], seconds: float = 90) -> None:
     """Wait for something to become true."""
     deadline = time.monotonic() + seconds
@@ -244,3 +260,11 @@ def depot(
     found = Depot(reaching(load_settings(), shared_kafka, monkeypatch), tmp_path / "project", name, shared_kafka)
     found.agree()
     return found
+
+
+@pytest.fixture
+def doomed(depot: Depot, reachable_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
+    """A warehouse of the depot's own, which may die."""
+    with own_warehouse(reachable_folder / "doomed-stream", monkeypatch, FAST_AND_LOSSY) as server:
+        depot.settings = load_settings()
+        yield server

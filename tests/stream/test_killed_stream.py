@@ -9,18 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import psutil
-import psycopg
 import pytest
+from tests import postgres_servers
 from tests.journeys import dying
 from tests.kafka_servers import kill
-from tests.stream import doomed as warehouses
-from tests.stream.parcels import Depot, parcel, taken_in, until, working
+from tests.stream.parcels import Depot, in_the_middle, parcel, taken_in, until, working
 
 from tidegate.errors import TransientError
 from tidegate.evidence import pipelines
@@ -28,9 +25,8 @@ from tidegate.evidence.probe import Ground
 from tidegate.stack.kafka_server import KEEPER, KafkaServer
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stores import kafka as store
-from tidegate.stores.postgres import connect
+from tidegate.stores.postgres import Connection, connect
 from tidegate.stream import crew
-from tidegate.stream import write as writing
 from tidegate.stream.reconcile import reconcile
 from tidegate.stream.worker import Worker
 
@@ -102,15 +98,13 @@ def test_a_connection_to_the_warehouse_that_is_cut_while_rows_are_copied_is_made
     depot: Depot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     depot.send(*(parcel(n) for n in range(100)))
-    copying, cut = writing._copy, list[int]()
+    cut = list[int]()
 
-    def cut_off(connection: psycopg.Connection[dict[str, object]], *what: Any) -> None:
-        copying(connection, *what)
-        if not cut:
-            cut.append(connection.info.backend_pid)
-            depot.query("SELECT pg_terminate_backend(%s)", cut)
+    def cut_off(connection: Connection) -> None:
+        cut.append(connection.info.backend_pid)
+        depot.query("SELECT pg_terminate_backend(%s)", cut)
 
-    monkeypatch.setattr(writing, "_copy", cut_off)
+    in_the_middle(monkeypatch, cut_off)
     assert depot.drain().rows == 100
     assert cut
     sound(depot, list(range(100)), 0)
@@ -191,7 +185,7 @@ def test_whatever_is_killed_at_random_everything_is_taken_once(
                     workers[victim].wait()
                     workers[victim] = subprocess.Popen(program)
                 case "PostgreSQL":
-                    psutil.wait_procs([warehouses.kill(doomed)], timeout=10)
+                    psutil.wait_procs([postgres_servers.kill(doomed)], timeout=10)
                     doomed.start()
                 case "connections":
                     depot.query(
@@ -230,27 +224,13 @@ def test_two_workers_share_a_topic_and_one_that_ends_is_stood_in_for(depot: Depo
     sound(depot, list(range(200)), 0)
 
 
-def in_the_middle(
-    monkeypatch: pytest.MonkeyPatch, happen: Callable[[psycopg.Connection[dict[str, object]]], None]
-) -> None:
-    """Let something happen in the transaction of the first micro-batch that comes, after its offsets and before its rows."""
-    copying, due = writing._copy, [happen]
-
-    def interrupted(connection: psycopg.Connection[dict[str, object]], *what: Any) -> None:
-        while due:
-            due.pop()(connection)
-        copying(connection, *what)
-
-    monkeypatch.setattr(writing, "_copy", interrupted)
-
-
 def test_a_worker_that_comes_in_the_middle_of_a_micro_batch_gets_its_share_after_it(
     depot: Depot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workers: list[Worker] = []
     with ExitStack() as stack:
 
-        def joined(_: psycopg.Connection[dict[str, object]]) -> None:
+        def joined(_: Connection) -> None:
             workers.append(stack.enter_context(working(depot)))
             until(lambda: at_work(depot) == 2)
 
@@ -271,7 +251,7 @@ def test_of_two_workers_that_read_the_same_messages_the_offsets_let_one_write(
     workers: list[Worker] = []
     with ExitStack() as stack:
 
-        def bereft(connection: psycopg.Connection[dict[str, object]]) -> None:
+        def bereft(connection: Connection) -> None:
             # Its locks are gone, and its session is not: another worker reads what it is writing.
             connection.execute("SELECT pg_advisory_unlock_all()")
             workers.append(stack.enter_context(working(depot)))

@@ -8,31 +8,23 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg
 import pytest
-from tests.stream.doomed import kill
-from tests.stream.parcels import Depot, parcel, until, working
+from tests.postgres_servers import kill
+from tests.stream.parcels import Depot, in_the_middle, parcel, until, working
 
 from tidegate.stack.postgres import PostgresServer
 from tidegate.stream import ledger
-from tidegate.stream import write as writing
 from tidegate.stream.reconcile import reconcile
 
 
 def test_a_warehouse_killed_while_a_stream_writes_is_waited_for(
     depot: Depot, doomed: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copying, dead = writing._copy, list[psutil.Process]()
-
-    def killing(connection: psycopg.Connection[dict[str, object]], *what: Any) -> None:
-        copying(connection, *what)
-        if not dead:
-            dead.append(kill(doomed))
-
-    monkeypatch.setattr(writing, "_copy", killing)
+    dead = list[psutil.Process]()
+    in_the_middle(monkeypatch, lambda _: dead.append(kill(doomed)))
     depot.send(*(parcel(n) for n in range(100)))
     with working(depot) as worker:
         until(lambda: worker.account.trouble is not None)

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.conftest import FAST_AND_LOSSY
+from tests.postgres_servers import FAST_AND_LOSSY
 
 from tidegate.stack import port
 from tidegate.stack.postgres import PostgresServer
