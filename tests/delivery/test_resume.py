@@ -13,6 +13,7 @@ from tests.delivery.originals import ROOT
 from tidegate.delivery import cases, ledger, steps, work
 from tidegate.delivery.judge import VERSION
 from tidegate.delivery.ledger import Exhibit
+from tidegate.delivery.roles import rm
 from tidegate.delivery.steps import GateError, NotDueError
 from tidegate.gates.verdict import Verdict
 from tidegate.stack.postgres import PostgresServer
@@ -100,3 +101,27 @@ def test_work_that_was_cut_short_goes_on_and_work_that_is_done_anew_is_measured_
         ledger.do_again(connection, refused.delivery_id, ["PG"], "a gate had refused it")
     (anew,) = taken()
     assert anew.taken_at > first.taken_at
+
+
+def test_a_delivery_that_was_refused_ends_with_what_a_person_may_do_and_is_reported(refused: Delivered) -> None:
+    with pytest.raises(
+        GateError, match=r"^CI Validation Gate refuses .*, and \d+ rules more fail; mend it, or .*`team resume` goes on"
+    ):
+        steps.finish(refused.settings, refused.delivery_id, "another run")
+    assert refused.delivery.state == "failed"
+    assert {path.suffix for path in (refused.root / "reports").rglob("*") if path.is_file()} >= {
+        ".pptx",
+        ".pdf",
+        ".html",
+    }
+
+
+def test_the_release_notes_tell_what_was_let_pass_by_whom_and_why(refused: Delivered) -> None:
+    mine = cases.find(refused.settings, refused.delivery_id).role("RM", "4")
+    passing = Verdict("Query Performance Gate", "P95", "PASS", "3 ms", "< 50 ms", "strategies/database.md:92", VERSION)
+    waived = replace(passing, rule="P99", verdict="WARN", value="812 ms; waived by Ada: nobody waits for it")
+    vars(mine)["verdicts"] = [passing, waived]
+    _, _, told = rm.release_notes(mine).partition("## Let pass unmet")
+    assert "| P99 | 812 ms; waived by Ada: nobody waits for it | strategies/database.md:92 |" in told
+    vars(mine)["verdicts"] = [passing]
+    assert "unmet" not in rm.release_notes(mine)

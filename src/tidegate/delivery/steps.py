@@ -49,6 +49,8 @@ log = structlog.get_logger(__name__)
 _AGAIN = 3
 #: What an estimate may grow by before it is asked about again.
 _TOLERATED = Decimal("1.2")
+#: What a person may do about a gate that refuses where no attempt follows.
+_WAY_ON = 'mend it, or let a rule pass by `team waive "GATE: RULE" --as NAME --why TEXT`; then `team resume` goes on'
 _UNCOVERED = "the revised estimate is more than was approved: stop, or approve it and clear this task"
 #: Whose reports they are.
 _REPORTER = "PM"
@@ -246,8 +248,10 @@ def decide(settings: Settings, delivery_id: str, gate: Gate, attempt: int = 1) -
         _set_state(place, "failed", f"{gate.value}: {failed[0].value}; rotate what leaked at once")
     show(place)
     if failed:
-        told = "; ".join(f"{one.told} ({one.target_source})" for one in failed)
-        raise GateError(f"{gate.value} refuses: {told}")
+        told = [f"{one.told} ({one.target_source})" for one in failed]
+        if not place.team.is_looped(rules.wave):
+            told.append(_WAY_ON)
+        raise GateError(f"{gate.value} refuses: {'; '.join(told)}")
     return {
         "gate": gate.value,
         "verdict": worst(said),
@@ -501,7 +505,8 @@ def _is_covered(place: Place, case: Case) -> bool:
 def _why_not(case: Case) -> str:
     failed = [one for one in case.verdicts if one.verdict == "FAIL"]
     if failed:
-        return "; ".join(f"{one.gate} refuses {one.rule}: {one.value}" for one in failed[:5])
+        first, more = failed[0], f", and {len(failed) - 1} rules more fail" if len(failed) > 1 else ""
+        return f"{first.gate} refuses {first.rule}: {first.value}{more}; {_WAY_ON}"
     broken = [one for one in case.work if one.state == "failed"]
     return "; ".join(f"{one.role} failed in wave {one.wave}: {one.reason}" for one in broken) or "it was cut short"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 
 from tidegate.delivery.board import passed
@@ -23,6 +24,9 @@ SECTIONS: tuple[Callable[[Facts], Section], ...] = (
     tracked.kanban,
     tracked.blocking,
 )
+
+#: Characters of a reason that a headline has room for.
+_REASON = 200
 
 
 def report(facts: Facts, number: int) -> Report:
@@ -79,6 +83,7 @@ def _headline(facts: Facts, gates: tuple[GateLook, ...], wave_name: str) -> str:
     delivery = facts.delivery
     counted = {state: sum(gate.state == state for gate in gates) for state in ("passed", "failed", "not yet")}
     first = next((gate.name for gate in gates if gate.state == "failed"), None)
+    reason = textwrap.shorten(delivery.reason or first or "no reason is written down", _REASON, placeholder=" …")
     if delivery.state == "success":
         version = next((one.version for one in facts.releases if one.state == "released"), None)
         what = f"Version {version} is released" if version else "The delivery has ended well"
@@ -86,9 +91,9 @@ def _headline(facts: Facts, gates: tuple[GateLook, ...], wave_name: str) -> str:
         told = f", {many(waived, 'rules')} waived" if waived else ""
         return f"{what}: {counted['passed']} of {len(gates)} gates passed{told}"
     if delivery.state == "failed":
-        return f"The delivery has failed in wave {delivery.wave}: {delivery.reason or first or 'no reason is written down'}"
+        return f"The delivery has failed in wave {delivery.wave}: {reason}"
     if delivery.state in ("waiting", "paused", "blocked"):
-        return f"The delivery is {delivery.state} in wave {delivery.wave}: {delivery.reason or first or 'no reason is written down'}"
+        return f"The delivery is {delivery.state} in wave {delivery.wave}: {reason}"
     refused = f", {counted['failed']} failed" if counted["failed"] else ""
     return f"Wave {delivery.wave}, {wave_name.lower()}, is under way: {counted['passed']} of {len(gates)} gates passed{refused}"
 

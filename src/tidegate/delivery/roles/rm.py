@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 
 from tidegate.delivery import checkout
+from tidegate.delivery.judge import is_waived
 from tidegate.delivery.markdown import code, head, link, table
 from tidegate.delivery.work import Work
 from tidegate.migrate import door, steps
@@ -90,6 +91,7 @@ def release_notes(work: Work) -> str:
         if c.subject.startswith(("feat", "fix", "perf", "security"))
     ]
     measured = [v for v in work.verdicts if v.evidence_sha256 and v.target_source.startswith(work.delivery.strategy)]
+    waived = [(v.gate, v.rule, v.value, v.target_source) for v in work.verdicts if is_waived(v)]
     return "\n".join(
         [
             *head(work, f"Release notes: {len(news)} changes that are noticed"),
@@ -98,6 +100,7 @@ def release_notes(work: Work) -> str:
             "",
             "## Measured against the strategy",
             *table(("target", "required", "measured", "verdict", "written in"), [(v.rule, v.target, v.value, v.verdict, v.target_source) for v in measured]),
+            *(["## Let pass unmet", *table(("gate", "rule", "found, by whom it was let pass, and why", "written in"), waived)] if waived else []),
         ]
     )  # fmt: skip
 
