@@ -33,9 +33,12 @@ test: export COVERED_COMMIT = $(shell git describe --always --dirty --abbrev=40 
 test: export COVERAGE_CORE = sysmon
 test: ## set up and run every test, against real servers, with coverage
 	@bin/bootstrap test
-	@$(bin)/python -m pytest -n 2 -m "not whole and not soak" \
-		--cov="$(CURDIR)/src" --cov="$(CURDIR)/transforms" --cov-branch --cov-config="$(CURDIR)/pyproject.toml" --cov-report=term
-	@$(bin)/python -m pytest -m "whole and not soak" --exitfirst
+	@$(bin)/coverage erase
+	@COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml" COVERED_FOLDER="$(CURDIR)" COVERAGE_FILE="$(CURDIR)/.coverage" \
+		$(bin)/python -m pytest -n 3 -m "not whole and not soak"
+	@$(bin)/coverage combine --quiet
+	@$(bin)/coverage report
+	@$(bin)/python -m pytest -n 2 -m "whole and not soak" --exitfirst
 
 soak: ## run the long tests that `test` leaves out: a delivery of the whole database team, two hundred kills of a stream
 	@bin/bootstrap test

@@ -36,9 +36,14 @@ OWNER, PASSWORD, TEMPLATE = "tidegate", "keel-4f1c-anchor-9b27-mooring", "wareho
 KEYS = str(Keyring((generate("k1"),)))
 #: Folders whose tests share what costs much: models built over two months, a Spark server, a warehouse with a replica.
 SHARED = ("models", "transforms", "availability", "backup")
-#: A team has a stack of its own, and the machine for itself; the year wants one in which nothing has happened yet. Then what takes longest, so that no worker is left alone with it.
+#: Files whose tests share the whole stack. The year is the first of them: it wants one in which nothing has happened yet.
+WHOLE = (
+    "journeys/test_year.py", "journeys/test_streamed.py", "access/test_canary.py", "observe/test_logs.py",
+    "stack/test_whole_stack.py",
+)  # fmt: skip
+#: What takes longest, so that no worker is left alone with it.
 FIRST = (
-    "journeys/test_team.py", "journeys/test_year.py", "journeys/test_killed_anywhere.py", "delivery/test_sabotage.py", "evidence/test_probes.py", "models", "availability",
+    "journeys/test_team.py", "whole", "journeys/test_killed_anywhere.py", "delivery/test_sabotage.py", "evidence/test_probes.py", "models", "availability",
     "stream/test_killed_stream.py", "stack/test_kafka.py",
     "backup", "transforms", "stack/test_postgres_recovery.py", "access/test_canary.py", "rehearsal/test_rehearsal.py",
     "publish/test_partitions.py", "publish/test_batches.py", "publish/test_marts_of_flights.py", "migrate/test_locks.py",
@@ -47,9 +52,11 @@ FIRST = (
 
 
 def _unit(nodeid: str) -> str:
-    """What one worker takes whole: a file, or a folder that shares much."""
+    """What one worker takes whole: a file, or files that share much."""
     file = nodeid.partition("::")[0].removeprefix("tests/")
     folder = file.partition("/")[0]
+    if file in WHOLE:
+        return "whole"
     return folder if folder in SHARED else file
 
 
@@ -66,14 +73,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs the whole stack, and put it last: no other test shares the machine with a running Airflow."""
+    """Mark what needs the whole stack, and put it last: it shares the machine with nothing but another stack."""
     for item in items:
         if "whole" in getattr(item, "fixturenames", ()):
             item.add_marker("whole")
+            if _unit(item.nodeid) != "whole":
+                raise pytest.UsageError(
+                    f"{item.nodeid} asks for the whole stack: WHOLE in tests/conftest.py has to name its file"
+                )
     rank = {unit: number for number, unit in enumerate(FIRST)}
 
-    def place(item: pytest.Item) -> tuple[bool, int]:
-        return item.get_closest_marker("whole") is not None, rank.get(_unit(item.nodeid), len(FIRST))
+    def place(item: pytest.Item) -> tuple[bool, int, int]:
+        unit = _unit(item.nodeid)
+        file = item.nodeid.partition("::")[0].removeprefix("tests/")
+        within = WHOLE.index(file) if unit == "whole" else 0
+        return item.get_closest_marker("whole") is not None, rank.get(unit, len(FIRST)), within
 
     items.sort(key=place)
 
