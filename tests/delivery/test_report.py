@@ -19,7 +19,7 @@ from tests.delivery.delivered import Delivered, begun, measured, rehearse, wareh
 from tests.delivery.originals import original
 from tests.observe.browser import render
 
-from tidegate.delivery import checkout, ledger
+from tidegate.delivery import checkout, ledger, team
 from tidegate.delivery.report import charts, facts, pdf, pptx, press
 from tidegate.delivery.report.content import report
 from tidegate.delivery.report.model import Chart, Figure, Report
@@ -381,6 +381,30 @@ def test_the_load_that_a_team_has_put_on_the_pool_alone_is_told_of(printed: Prin
     known = facts.read(printed.one.settings, printed.one.delivery_id, printed.report.source)
     found = report(replace(known, exhibits=[one for one in known.exhibits if one.probe != "pgbench"]), 1)
     assert found.sections[5].sentence == "200 clients at once saturate the pool, and none of their transactions failed"
+
+
+def test_a_team_that_measures_pipelines_has_a_section_of_them(printed: Printed) -> None:
+    known = facts.read(printed.one.settings, printed.one.delivery_id, printed.report.source)
+    way = {"batches": 12, "rows": 336776, "median_seconds": 1.5, "longest_seconds": 2.25}
+    ways = {"airlines": way | {"batches": 1, "rows": 16, "longest_seconds": 0.5}, "flights": way}
+    told = {
+        "pipeline_sla": {"batches": 13, "longest_seconds": 2.25, "p95_seconds": 2.0, "rows_per_second": 9000.5, "by_dataset": ways},
+        "success_rate": {"left_behind": 0, "proven_share": 0.9951}, "freshness": {"datasets": 2, "stale": 1},
+    }  # fmt: skip
+    one = next(one for one in known.exhibits if one.sha256)
+    taken = [replace(one, probe=probe, path=f"tests/{probe}.log", sha256=probe, figures=f) for probe, f in told.items()]
+    found = report(replace(known, team=team.load(CHECKOUT, "data"), exhibits=[*known.exhibits, *taken]), 1)
+    section = found.sections[11]
+    assert (section.number, section.title) == (12, "Pipeline Health")
+    assert section.sentence == (
+        "None of 13 batches took longer than 2.25 s from landing to readers; nothing was left behind; stale: 1 dataset"
+    )
+    assert [[cell.text for cell in row] for row in section.tables[0].rows] == [
+        ["flights", "12", "336,776", "1.50", "2.25"], ["airlines", "1", "16", "1.50", "0.500"],
+    ]  # fmt: skip
+    assert "dbt tests failed" in {absent.what for absent in section.absent}
+    assert pptx.printed(found)
+    assert pdf.printed(found)
 
 
 def test_a_release_with_waived_rules_says_so_on_its_first_page(printed: Printed) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
 
 from tidegate.contracts import Contract, load_all
 from tidegate.evidence import checks
@@ -80,12 +82,26 @@ def sla(ground: Ground) -> Iterator[Finding]:
         "batches": len(rows), "longest_seconds": round(max(seconds), 3), "p95_seconds": round(p95, 3),
         "median_seconds": round(statistics.median(seconds), 3), "rows": count,
         "rows_per_second": round(count / busy, 1) if busy else 0.0,
+        "by_dataset": {name: _way(list(some)) for name, some in groupby(sorted(rows, key=_dataset), key=_dataset)},
     }  # fmt: skip
     lines = [
         f"{row['seconds']:9.3f} s, {row['busy_seconds']:9.3f} s of them in steps: {row['dataset']} {row['partition']}, {row['rows']} rows ({row['batch_id']})"
         for row in rows
     ]
     yield Finding("tests/performance/pipeline_sla.log", "\n".join(lines), figures, "SELECT … FROM ops.step")
+
+
+def _dataset(row: dict[str, Any]) -> str:
+    return str(row["dataset"])
+
+
+def _way(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Add up what batches of one dataset took."""
+    seconds = [row["seconds"] for row in rows]
+    return {
+        "batches": len(rows), "rows": sum(row["rows"] for row in rows),
+        "median_seconds": round(statistics.median(seconds), 3), "longest_seconds": round(max(seconds), 3),
+    }  # fmt: skip
 
 
 def success(ground: Ground) -> Iterator[Finding]:

@@ -1,4 +1,7 @@
-"""What a report says: its first page and the eleven sections of the team document, in its order and with its names."""
+"""What a report says: its first page and the eleven sections of the team document, in its order and with its names.
+
+A team whose roles measure pipelines has a twelfth, of those.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +56,16 @@ def report(facts: Facts, number: int) -> Report:
         cards=len(facts.cards),
         gates=gates,
         waiting=tuple(_waiting(facts, gates)),
-        sections=tuple(section(facts) for section in SECTIONS),
+        sections=tuple(
+            section(facts) for section in (*SECTIONS, *([measured.pipelines] if _has_pipelines(facts) else []))
+        ),
         source=facts.source,
         evidence=_evidence(facts),
     )
+
+
+def _has_pipelines(facts: Facts) -> bool:
+    return any("pipeline_sla" in probes for role in facts.team.roles.values() for probes in role.evidence.values())
 
 
 def _gates(facts: Facts) -> list[GateLook]:

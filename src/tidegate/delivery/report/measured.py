@@ -1,4 +1,4 @@
-"""The sections that probes have measured: queries, migrations, plans, load, replication, cache, CI; each from its figures."""
+"""The sections that probes have measured: queries, migrations, plans, load, replication, cache, CI, pipelines; each from its figures."""
 
 from __future__ import annotations
 
@@ -363,6 +363,54 @@ def ci(facts: Facts) -> Section:
     else:
         sentence = f"All {len(checks)} checks that ran on this machine ended well"
     return Section(9, "CI/CD Status", sentence, figures, (), _there(table, said), absent)
+
+
+def pipelines(facts: Facts) -> Section:
+    """Pipeline Health: how long deliveries take to their readers, what was left behind, how fresh they are, what judges them."""
+    figures, absent = parts(
+        [
+            facts.figure("Landing to readers, longest", "pipeline_sla", "longest_seconds", "s"),
+            facts.figure("Landing to readers, P95", "pipeline_sla", "p95_seconds", "s"),
+            facts.figure("Throughput of steps", "pipeline_sla", "rows_per_second", "rows/s", least=True),
+            facts.figure("Deliveries left behind", "success_rate", "left_behind", "deliveries"),
+            facts.figure("Success rate that this proves", "success_rate", "proven_share", "%", least=True, show=share),
+            facts.figure("Stale datasets", "freshness", "stale", "datasets"),
+            facts.figure("Rules of suites not passed", "expectations", "not_passed", "rules"),
+            facts.figure("dbt tests failed", "dbt_results", "failed", "tests"),
+            facts.figure("DAG files that cannot be read", "dag_validation", "errors", "files"),
+        ]
+    )
+    ways = [
+        (name, way, one)
+        for one in facts.taken("pipeline_sla", "by_dataset")
+        for name, way in one.figures["by_dataset"].items()
+    ]
+    ways.sort(key=lambda way: -number(way[1]["longest_seconds"]))
+    charts = [
+        Chart(
+            "bars", "Seconds from landing to readers", "The longest way of a batch, by dataset", "s",
+            tuple({"name": name, "value": number(way["longest_seconds"])} for name, way, _ in ways), facts.link(ways[0][2]),
+        )
+    ] if ways else []  # fmt: skip
+    table = Table(
+        "Batches by dataset, from landing to readers",
+        ("Dataset", "Batches", "Rows", "Median s", "Longest s"),
+        tuple(
+            cells([name, way["batches"], way["rows"], float(way["median_seconds"]), float(way["longest_seconds"])], facts.link(one))
+            for name, way, one in ways
+        ),
+    )  # fmt: skip
+    trend = _trend(facts, "pipeline_sla", "longest_seconds", "Longest way to readers, by delivery", "s")
+    told = []
+    if longest := facts.worst("pipeline_sla", "longest_seconds"):
+        batches = shown(number(longest[1].figures["batches"]))
+        told.append(f"none of {batches} batches took longer than {shown(longest[0])} s from landing to readers")
+    if left := facts.worst("success_rate", "left_behind"):
+        told.append(f"left behind: {shown(left[0])}" if left[0] else "nothing was left behind")
+    if stale := facts.worst("freshness", "stale"):
+        told.append(f"stale: {many(int(stale[0]), 'datasets')}" if stale[0] else "no dataset is stale")
+    sentence = _capital("; ".join(told)) or "No pipeline has been measured for this delivery"
+    return Section(12, "Pipeline Health", sentence, figures, (*charts, *trend[0]), _there(table), (*absent, *trend[1]))
 
 
 def _trend(

@@ -80,7 +80,7 @@ class Absent:
 
 @dataclass(frozen=True)
 class Section:
-    """One of the eleven: what its figures amount to in a sentence, and what is missing of it."""
+    """One of the eleven, or of the twelve: what its figures amount to in a sentence, and what is missing of it."""
 
     number: int
     title: str
