@@ -24,6 +24,7 @@ FAST_AND_LOSSY = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "128MB",
+    "max_wal_size": "256MB",
 }
 
 
