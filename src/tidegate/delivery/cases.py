@@ -95,13 +95,9 @@ def responsible(case: Case, failed: Sequence[Verdict] | None = None) -> list[str
     for verdict in filter(may_change, failing(case) if failed is None else failed):
         named = case.team.gates[Gate(verdict.gate)].again
         words = set(re.findall(r"[A-Za-z_]+", verdict.rule))
-        whose = {code for code in named if code in words or words & _probes(case.team, code)}
+        whose = {code for code in named if code in words or words & case.team.roles[code].probes}
         found |= whose or set(named)
     return [code for code in case.team.roles if code in found]
-
-
-def _probes(found: Team, code: str) -> set[str]:
-    return {probe for probes in found.roles[code].evidence.values() for probe in probes}
 
 
 def _subject(place: Place, kind: str) -> str:

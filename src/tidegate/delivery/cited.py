@@ -24,12 +24,7 @@ def why_not(work: Work, probe: str) -> str:
     """Say why there is no evidence of a probe in this delivery, or who will take it."""
     if reason := next((one.reason for one in work.exhibits if one.probe == probe and one.reason), None):
         return f"not measured: {reason}"
-    takers = [
-        (code, wave)
-        for code, role in work.team.roles.items()
-        for wave, probes in role.evidence.items()
-        if probe in probes
-    ]
+    takers = work.team.takers(probe)
     later = [f"{code} in wave {wave}" for code, wave in takers if (wave, code) != (work.wave, work.role.code)]
     return f"not measured yet: {later[0]} runs {probe}" if later else f"not measured: nobody has run the probe {probe}"
 

@@ -151,8 +151,7 @@ def _refused(work: Work) -> list[str]:
 
 def _said(work: Work) -> Iterator[str]:
     """Yield the strategy's lines that gates have refused by, that the role's probes are judged by, and that hold for all."""
-    mine = {probe for probes in work.role.evidence.values() for probe in probes}
-    failed = {v.target_source for v in work.failing}
+    mine, failed = work.role.probes, {v.target_source for v in work.failing}
     lines = {
         one.line: one.text
         for one in judged(work.strategy)

@@ -61,6 +61,11 @@ class Role(_Strict):
     artifacts: dict[str, tuple[str, ...]] = {}
     evidence: dict[str, tuple[str, ...]] = {}
 
+    @property
+    def probes(self) -> set[str]:
+        """The probes that it runs in any wave."""
+        return {probe for probes in self.evidence.values() for probe in probes}
+
 
 class GateRules(_Strict):
     """When a gate stands in the way, what it asks for beside the strategy, and whose work is done again without that.
@@ -161,6 +166,15 @@ class Team(_Strict):
     def evidence(self, code: str, wave: str) -> tuple[str, ...]:
         """Return the probes that a role runs in a wave; in the loop, all that it has run before."""
         return self._in(self.roles[code].evidence, wave)
+
+    def takers(self, probe: str) -> list[tuple[str, str]]:
+        """Return the roles that run a probe, each with the wave."""
+        return [
+            (code, wave)
+            for code, role in self.roles.items()
+            for wave, probes in role.evidence.items()
+            if probe in probes
+        ]
 
     def _in(self, told: dict[str, tuple[str, ...]], wave: str) -> tuple[str, ...]:
         if self.loop is None or wave != self.loop.wave:

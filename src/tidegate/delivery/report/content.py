@@ -36,6 +36,7 @@ def report(facts: Facts, number: int) -> Report:
     """Return the report of a delivery as it stands."""
     delivery, team = facts.delivery, facts.team
     gates = tuple(_gates(facts))
+    sections = (*SECTIONS, measured.pipelines) if team.takers("pipeline_sla") else SECTIONS
     wave_name = next((wave.name for wave in team.waves if wave.wave == delivery.wave), "")
     return Report(
         number=number,
@@ -56,16 +57,10 @@ def report(facts: Facts, number: int) -> Report:
         cards=len(facts.cards),
         gates=gates,
         waiting=tuple(_waiting(facts, gates)),
-        sections=tuple(
-            section(facts) for section in (*SECTIONS, *([measured.pipelines] if _has_pipelines(facts) else []))
-        ),
+        sections=tuple(section(facts) for section in sections),
         source=facts.source,
         evidence=_evidence(facts),
     )
-
-
-def _has_pipelines(facts: Facts) -> bool:
-    return any("pipeline_sla" in probes for role in facts.team.roles.values() for probes in role.evidence.values())
 
 
 def _gates(facts: Facts) -> list[GateLook]:

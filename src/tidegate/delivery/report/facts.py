@@ -176,17 +176,18 @@ class Facts:
             return f"the probe {probe} could not run: {reason}"
         if self.taken(probe):
             return f"the probe {probe} left no figure {name}: {', '.join(one.path for one in self.taken(probe))}"
-        for code, role in self.team.roles.items():
-            for wave in (wave for wave, probes in role.evidence.items() if probe in probes):
-                last = [one for one in self.work if (one.role, one.wave) == (code, wave)]
-                if not last:
-                    return f"the probe {probe} has not run yet: {code} takes it in wave {wave}"
-                state = {
-                    "skipped": "was skipped", "failed": "failed", "running": "is at work", "done": "has ended its work",
-                }[last[-1].state]  # fmt: skip
-                told = f": {last[-1].reason}" if last[-1].reason else ""
-                return f"the probe {probe} left nothing: {code} {state} in wave {wave}{told}"
-        return f"no role of teams/{self.team.path.name} takes the probe {probe}"
+        takers = self.team.takers(probe)
+        if not takers:
+            return f"no role of teams/{self.team.path.name} takes the probe {probe}"
+        code, wave = takers[0]
+        last = [one for one in self.work if (one.role, one.wave) == (code, wave)]
+        if not last:
+            return f"the probe {probe} has not run yet: {code} takes it in wave {wave}"
+        state = {
+            "skipped": "was skipped", "failed": "failed", "running": "is at work", "done": "has ended its work",
+        }[last[-1].state]  # fmt: skip
+        told = f": {last[-1].reason}" if last[-1].reason else ""
+        return f"the probe {probe} left nothing: {code} {state} in wave {wave}{told}"
 
     def trend(self, probe: str, name: str, *, least: bool = False, under: str = "") -> list[tuple[Delivery, float]]:
         """Return a figure in this and earlier deliveries, the oldest first."""
