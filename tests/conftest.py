@@ -48,15 +48,19 @@ WHOLE = (
 FIRST = (
     "journeys/test_team.py", "whole", "journeys/test_killed_anywhere.py", "delivery/test_sabotage.py", "evidence/test_probes.py", "models", "availability",
     "stream/test_killed_stream.py", "stack/test_kafka.py",
-    "backup", "transforms", "stack/test_postgres_recovery.py", "access/test_canary.py", "rehearsal/test_rehearsal.py",
+    "backup", "transforms", "stack/test_postgres_recovery.py", "rehearsal/test_rehearsal.py",
     "publish/test_partitions.py", "publish/test_batches.py", "publish/test_marts_of_flights.py", "migrate/test_locks.py",
     "stack/test_roles.py",
 )  # fmt: skip
 
 
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0].removeprefix("tests/")
+
+
 def _unit(nodeid: str) -> str:
     """What one worker takes whole: a file, or files that share much."""
-    file = nodeid.partition("::")[0].removeprefix("tests/")
+    file = _file(nodeid)
     folder = file.partition("/")[0]
     if file in WHOLE:
         return "whole"
@@ -88,8 +92,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> tuple[bool, int, int]:
         unit = _unit(item.nodeid)
-        file = item.nodeid.partition("::")[0].removeprefix("tests/")
-        within = WHOLE.index(file) if unit == "whole" else 0
+        within = WHOLE.index(_file(item.nodeid)) if unit == "whole" else 0
         return item.get_closest_marker("whole") is not None, rank.get(unit, len(FIRST)), within
 
     items.sort(key=place)
