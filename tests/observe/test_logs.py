@@ -140,7 +140,7 @@ def test_no_secret_is_in_anything_that_the_platform_writes(whole: Whole, waves: 
     told = {" ".join(words): whole.call(*words) for words in commands}
     assert "archive" in told["ingest archived_orders"].stderr
     texts = {f"`tidegate {words}`": done.stdout + done.stderr for words, done in told.items()}
-    texts |= {str(path.relative_to(whole.home)): path.read_text(errors="replace") for path in written(whole.home)}
+    texts |= eventually(lambda: read(whole.home))
     texts |= {
         table: dump(whole, table)
         for table in ("xcom", "rendered_task_instance_fields", "serialized_dag", "log", "dag_run")
@@ -149,6 +149,14 @@ def test_no_secret_is_in_anything_that_the_platform_writes(whole: Whole, waves: 
     assert "archived_orders" in texts["serialized_dag"]
     assert sum("airflow/logs/dag_id=" in name for name in texts) >= 5
     assert [(name, kind) for name, text in texts.items() for kind, secret in secrets.items() if secret in text] == []
+
+
+def read(home: Path) -> dict[str, str] | None:
+    """Return each written file's text by name; none if a file went meanwhile, as those of a site that is built anew."""
+    try:
+        return {str(path.relative_to(home)): path.read_text(errors="replace") for path in written(home)}
+    except FileNotFoundError:
+        return None
 
 
 def written(home: Path) -> list[Path]:
