@@ -168,7 +168,7 @@ class Delivered:
 
     def begin(self) -> None:
         told = {
-            "delivery_id": self.delivery_id, "team": self.team.team, "strategy": "strategies/database.md", "strategy_sha256": "5" * 64,
+            "delivery_id": self.delivery_id, "team": self.team.name, "strategy": "strategies/database.md", "strategy_sha256": "5" * 64,
             "code_version": _git(self.settings.project, "rev-parse", "HEAD"), "started_by": "Ingrid", "dag_run_id": self.delivery_id,
         }  # fmt: skip
         with connect(self.settings) as connection:

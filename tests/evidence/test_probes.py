@@ -53,7 +53,7 @@ def fitting(pattern: str, path: str) -> bool:
 
 
 QUICK = [
-    "version", "extensions", "schema_apply", "index_usage", "config_diff", "sqlfluff", "ddl_syntax", "constraint_audit",
+    "tools", "version", "extensions", "schema_apply", "index_usage", "config_diff", "sqlfluff", "ddl_syntax", "constraint_audit",
     "naming_check", "migration_each", "migration_full_chain", "migration_last", "slow_queries", "pgtap", "redis_benchmark",
     "redis_failover", "masking", "rls_verification", "audit_log_check", "staging_migration", "auth_audit",
     "pii_encryption", "pool_drain", "expectations", "pipeline_sla", "success_rate", "erasure",

@@ -27,6 +27,12 @@ jobs:
       - run: sleep 1000
 """
 
+JOBS = {
+    "migration-test": "echo home $TIDEGATE_HOME",
+    "pgtap-tests": "exit 3",
+    "performance-benchmark": "echo $TIDEGATE_WAREHOUSE_URL $TIDEGATE_POOL_URL",
+}
+
 
 @pytest.fixture
 def ground(tmp_path: Path) -> Ground:
@@ -76,6 +82,28 @@ def test_the_quick_job_is_run_and_the_others_are_planned(ground: Ground) -> None
     assert "not run: test\n" in ran.text
     assert f"as {ground.settings.project}" not in ran.text
     assert "never" not in ran.text.replace("echo never", "")
+
+
+def test_jobs_of_the_database_find_the_stack_and_not_the_checkout(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ground.settings.project / ".env").write_text("TIDEGATE_POOL_URL=told-by-the-file\n")
+    monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", "told-by-the-environment")
+    jobs = {job: f"    runs-on: ubuntu-24.04\n    steps:\n      - run: {line}\n" for job, line in JOBS.items()}
+    write(ground, "name: small\non: [push]\njobs:\n" + "".join(f"  {job}:\n{text}" for job, text in jobs.items()))
+    found = {one.file: one for one in workflows.act_database(ground)}
+    assert list(found) == ["ci/act_migration.log", "ci/act_pgtap.log", "ci/act_benchmark.log"]
+    assert [(one.figures["jobs"], one.figures["failed"], one.exit_status) for one in found.values()] == [
+        (1, 0, 0),
+        (1, 1, 1),
+        (1, 0, 0),
+    ]
+    assert f"home {ground.settings.home}" in found["ci/act_migration.log"].text
+    assert "told-by-the-environment told-by-the-file" in found["ci/act_benchmark.log"].text
+    assert not any("told-by" in one.command for one in found.values())
+    write(ground, WELL)
+    with pytest.raises(CannotRunError, match="no workflow runs a job `migration-test` on a push"):
+        list(workflows.act_database(ground))
 
 
 def test_a_job_that_fails_and_a_workflow_that_act_cannot_read_are_told(ground: Ground) -> None:

@@ -37,7 +37,7 @@ from tidegate.wave import ingest
 MONTH = "2013-01"
 #: Of what the project consists, as far as artifacts tell of it or link to it.
 PARTS = (
-    "dags", "docs", "expectations", "macros", "migrations", "models", "queries", "schemas", "src", "strategies", "teams", "tests",
+    ".github", "dags", "docs", "expectations", "macros", "migrations", "models", "queries", "schemas", "src", "strategies", "teams", "tests",
     "transforms", "benchmarks", "dbt_project.yml", "profiles.yml", "pyproject.toml", "requirements.txt",
 )  # fmt: skip
 HERE = (

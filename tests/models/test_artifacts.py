@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.conftest import KEYS, OWNER, PASSWORD
+from tests.conftest import CHECKOUT, KEYS, OWNER, PASSWORD
 from tests.models.conftest import Build
 from tests.models.delivered import MONTH, REHEARSED, Delivered, begun
 
@@ -95,7 +95,8 @@ def test_every_artifact_of_these_roles_is_made(delivered: Delivered) -> None:
 
 def test_no_section_is_empty(all_teams: dict[str, Delivered]) -> None:
     empty = []
-    for path, text in ((path, text) for one in all_teams.values() for path, text in one.made.items()):
+    made = ((path, text) for one in all_teams.values() for path, text in one.made.items())
+    for path, text in ((path, text) for path, text in made if path.endswith(".md")):
         parts = re.split(r"^(#+ .*)$", re.sub(r"```.*?```", "code", text, flags=re.S), flags=re.M)[1:]
         sections = list(zip(parts[::2], parts[1::2], strict=True))
         for (title, body), (following, _) in itertools.pairwise([*sections, ("# end", "")]):
@@ -164,6 +165,12 @@ def test_a_figure_is_that_of_the_file_it_links_to(delivered: Delivered) -> None:
         in delivered.made["migrations/MIGRATION_STRATEGY.md"]
     )
     assert "BCNF" in delivered.made["data-architecture/NORMALIZATION_DECISIONS.md"]
+
+
+def test_the_workflow_of_a_delivery_is_the_checkouts_and_says_of_which(delivered: Delivered) -> None:
+    told, _, workflow = delivered.made["ci/.github/workflows/database.yml"].partition("\n")
+    assert delivered.delivery.delivery_id in told
+    assert workflow == (CHECKOUT / ".github/workflows/database.yml").read_text()
 
 
 def test_what_was_not_measured_is_said_with_its_reason(delivered: Delivered) -> None:

@@ -178,7 +178,7 @@ def _issue(team: Team, strategy: Strategy, card: Card, project: str) -> str:
     labels = [f"role:{card.role.lower()}", _priority(team, card), _wave_label(card.wave, card.wave_name)]
     labels += [f"db:{_DATABASES[card.role]}"] if card.role in _DATABASES else []
     words += ["--label", ",".join([*labels, f"status:{_slug(card.column)}"])]
-    if milestone := _milestone_of(team, strategy, card):
+    if milestone := milestone_of(team, strategy, card.wave):
         words += ["--milestone", milestone]
     return f'[ -n "$(number "$ISSUES" {shlex.quote(_title(card))})" ] || {shlex.join(words)}'
 
@@ -208,12 +208,12 @@ def _asks(team: Team, gate: Gate, card: Card) -> str:
     return f" ({', '.join(told)})" if told else ""
 
 
-def _milestone_of(team: Team, strategy: Strategy, card: Card) -> str | None:
-    """Return the milestone that a card belongs to: waves are spread over milestones in order."""
+def milestone_of(team: Team, strategy: Strategy, wave: str) -> str | None:
+    """Return the milestone that the work of a wave belongs to: waves are spread over milestones in order."""
     known, waves = strategy.timeline.milestones, [wave.wave for wave in team.waves]
     if not known:
         return None
-    return _titled(known[waves.index(card.wave) * len(known) // len(waves)])
+    return _titled(known[waves.index(wave) * len(known) // len(waves)])
 
 
 def _closed(strategy: Strategy, cards: list[Card], release: Release | None) -> Iterator[str]:

@@ -16,17 +16,22 @@ _LINE = re.compile(
     r"- \[(?P<mark>[x ])\] `(?P<path>[^`]+)`(?: — (?P<told>.*?))?(?:, SHA-256 `(?P<sha>[0-9a-f]{64})`)?$"
 )
 _EVIDENCE = ".team/evidence/"
+_TAKEN = "### Evidence Collected"
 _STATUS = re.compile(r"^### Status: (VERIFIED|UNVERIFIED)$", re.M)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a manifest; `sha256` is empty where there is no file, which `told` explains."""
+    """One line of a manifest; `sha256` is empty where there is no file, which `told` explains.
+
+    An artifact may lie among the evidence, too: what no probe has taken is `made`.
+    """
 
     path: str
     told: str
     sha256: str | None
     checked: bool
+    made: bool
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def write(work: Work, artifacts: dict[str, str]) -> None:
             for path, sha in made.items()
         ),
         "",
-        "### Evidence Collected",
+        _TAKEN,
         *(
             f"- [x] `.team/evidence/{one.path}` — probe {one.probe}, SHA-256 `{one.sha256}`"
             if one.sha256
@@ -87,13 +92,15 @@ def write(work: Work, artifacts: dict[str, str]) -> None:
 def read(path: Path) -> tuple[list[Line], str]:
     """Return the lines of a manifest, and its status; UNVERIFIED where it says none."""
     text = path.read_text(encoding="utf-8")
-    lines = [
-        Line(m["path"], m["told"] or "", m["sha"], m["mark"] == "x")
-        for m in (_LINE.match(line) for line in text.splitlines())
-        if m
-    ]
+    made, taken, rest = text.partition(f"\n{_TAKEN}\n")
+    lines = [*_lines(made, made=bool(taken)), *_lines(rest, made=False)]
     status = _STATUS.search(text)
     return lines, status[1] if status else "UNVERIFIED"
+
+
+def _lines(text: str, *, made: bool) -> list[Line]:
+    found = [m for m in map(_LINE.match, text.splitlines()) if m]
+    return [Line(m["path"], m["told"] or "", m["sha"], m["mark"] == "x", made) for m in found]
 
 
 def verify(team: Path, role: str, exhibits: Iterable[Exhibit] | None = None) -> list[Finding]:
@@ -115,13 +122,16 @@ def verify(team: Path, role: str, exhibits: Iterable[Exhibit] | None = None) -> 
         sha, expected = hash_of(team.parent / line.path), line.sha256
         if taken is not None and line.path.startswith(_EVIDENCE):
             exhibit = taken.get(line.path.removeprefix(_EVIDENCE))
-            if exhibit is None:
+            if exhibit is None and not line.made:
                 found.append(Finding(name, line.path, "it was not taken for this delivery"))
                 continue
-            if exhibit.role == role and exhibit.sha256 != expected:
-                told = f"the manifest says SHA-256 {(expected or '')[:12]}…, taken as {(exhibit.sha256 or '')[:12]}…"
-                found.append(Finding(name, line.path, told))
-            expected = exhibit.sha256
+            if exhibit is not None:
+                if exhibit.role == role and exhibit.sha256 != expected:
+                    told = (
+                        f"the manifest says SHA-256 {(expected or '')[:12]}…, taken as {(exhibit.sha256 or '')[:12]}…"
+                    )
+                    found.append(Finding(name, line.path, told))
+                expected = exhibit.sha256
         if sha is None:
             found.append(Finding(name, line.path, "the file is gone"))
         elif sha != expected:

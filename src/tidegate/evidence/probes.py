@@ -14,6 +14,7 @@ from tidegate.evidence import (
     dags,
     dependencies,
     documents,
+    environment,
     masking,
     migrations,
     models,
@@ -39,7 +40,8 @@ def _probe(name: str, place: Place, run: Callable[[Ground], Iterator[Finding]], 
 
 
 ALL: tuple[Probe, ...] = (
-    # The server and its schema.
+    # The machine, the server, and its schema.
+    _probe("tools", "checkout", environment.tools, *(f"env_{name}.txt" for name in environment.TOOLS)),
     _probe("version", "warehouse", schema.version, "pg/version.log"),
     _probe("extensions", "warehouse", schema.extensions, "pg/extensions.log"),
     _probe("schema_apply", "rehearsal", schema.schema_apply, "pg/schema_apply.log", "pg/schema_verify.log"),
@@ -59,6 +61,7 @@ ALL: tuple[Probe, ...] = (
     _probe("settings", "checkout", code.settings, "tests/static/settings.log"),
     _probe("actionlint", "checkout", workflows.actionlint, "ci/actionlint.log"),
     _probe("act", "checkout", workflows.act, "ci/act_dryrun.log", "ci/act_push.log"),
+    _probe("act_database", "rehearsal", workflows.act_database, *(f"ci/{file}.log" for file in workflows.OF_DATABASE)),
     _probe("dag_validation", "checkout", dags.validation, "tests/static/dag_validation.log"),
     _probe("contracts", "warehouse", agreement.contracts, "tests/static/contract_check.log"),
     _probe("ddl_syntax", "rehearsal", static.ddl_syntax, "tests/static/ddl_syntax.log"),

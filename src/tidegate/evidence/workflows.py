@@ -1,8 +1,9 @@
-"""What continuous integration will run: whether its workflows are well written, and whether their quick job succeeds here."""
+"""What continuous integration will run: whether its workflows are well written, and whether the quick jobs succeed here."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import tempfile
@@ -11,10 +12,16 @@ from pathlib import Path
 
 import yaml
 
-from tidegate.evidence.probe import CannotRunError, Finding, Ground, run
+from tidegate.evidence.probe import CannotRunError, Finding, Ground, Ran, run
 
-#: The job that a probe may run: minutes of servers and tests are the matter of `make test`.
+#: The job that needs no server: minutes of servers and tests are the matter of `make test`.
 JOB = "check"
+#: The jobs that need a warehouse, by the file that tells what became of them.
+OF_DATABASE = {
+    "act_migration": "migration-test",
+    "act_pgtap": "pgtap-tests",
+    "act_benchmark": "performance-benchmark",
+}
 _FOLDER = ".github/workflows"
 
 
@@ -36,35 +43,73 @@ def actionlint(ground: Ground) -> Iterator[Finding]:
 
 def act(ground: Ground) -> Iterator[Finding]:
     """Have act plan a push, and run the job `check` of it on this machine, in a copy of the checkout."""
+    checked, listed, planned = _planned(ground)
+    failed = int(bool(checked.exit_status or listed.exit_status))
+    yield Finding(
+        "ci/act_dryrun.log", f"{checked.said}\n{listed.said}", {"jobs": len(planned), "failed": failed},
+        f"{checked.command}; {listed.command}", checked.exit_status or listed.exit_status,
+    )  # fmt: skip
+    if failed:
+        return
+    if JOB not in planned:
+        raise CannotRunError(
+            f"no workflow runs a job `{JOB}` on a push: it is the one that is quick enough to be tried here"
+        )
+    ran = _job(ground, JOB)
+    rest = ", ".join(job for job in planned if job != JOB) or "none"
+    text = f"run here: the job {JOB}, with {Path(sys.executable).name} of the checkout; not run: {rest}\n{ran.said}"
+    yield Finding("ci/act_push.log", text, _ended(ran) | {"of_jobs": len(planned)}, ran.command, ran.exit_status)
+
+
+def act_database(ground: Ground) -> Iterator[Finding]:
+    """Have act run the jobs that need a warehouse: they find the stack that runs here, and its rehearsal."""
+    *_, planned = _planned(ground)
+    for file, job in OF_DATABASE.items():
+        if job not in planned:
+            raise CannotRunError(f"no workflow runs a job `{job}` on a push")
+        ran = _job(ground, job)
+        yield Finding(f"ci/{file}.log", ran.said, _ended(ran), ran.command, ran.exit_status)
+
+
+def _planned(ground: Ground) -> tuple[Ran, Ran, list[str]]:
+    """Return what act says of the workflows, of the jobs of a push, and their names."""
     project = ground.settings.project
-    labels = _labels(project)
     with tempfile.TemporaryDirectory() as home:
         # A run on this machine has no containers, and act's own dry run would run its steps.
         checked = run(["act", "push", "--validate", "--strict"], {"HOME": home}, folder=project)
         listed = run(["act", "push", "--list"], {"HOME": home}, folder=project)
-        planned = [line.split()[1] for line in listed.said.splitlines() if re.match(r"\d+ ", line)]
-        failed = int(bool(checked.exit_status or listed.exit_status))
-        yield Finding(
-            "ci/act_dryrun.log", f"{checked.said}\n{listed.said}", {"jobs": len(planned), "failed": failed},
-            f"{checked.command}; {listed.command}", checked.exit_status or listed.exit_status,
-        )  # fmt: skip
-        if failed:
-            return
-        if JOB not in planned:
-            raise CannotRunError(
-                f"no workflow runs a job `{JOB}` on a push: it is the one that is quick enough to be tried here"
-            )
-        here = [f"--platform={label}=-self-hosted" for label in labels]
-        ran = run(["act", "push", f"--job={JOB}", "--env=NO_COLOR=1", *here], {"HOME": home}, folder=project)
-    ended = re.findall(r"🏁\s+Job (succeeded|failed)", ran.said)
+    return checked, listed, [line.split()[1] for line in listed.said.splitlines() if re.match(r"\d+ ", line)]
+
+
+def _job(ground: Ground, job: str) -> Ran:
+    """Run one job on this machine, with the settings of this stack, in a copy of the checkout."""
+    project = ground.settings.project
+    here = [f"--platform={label}=-self-hosted" for label in _labels(project)]
+    with tempfile.TemporaryDirectory() as home:
+        # In a file, for addresses have passwords in them, and arguments are seen by everybody.
+        variables = Path(home) / "env"
+        variables.touch(mode=0o600)
+        variables.write_text(_variables(ground), encoding="utf-8")
+        told = ["--env=NO_COLOR=1", f"--env-file={variables}"]
+        return run(["act", "push", f"--job={job}", *told, *here], {"HOME": home}, folder=project)
+
+
+def _variables(ground: Ground) -> str:
+    """Return what the platform is told by its environment, and by the file `.env`, which is not in a copy."""
+    file = ground.settings.project / ".env"
+    of_file = file.read_text(encoding="utf-8") if file.exists() else ""
+    known = {name: value for name, value in os.environ.items() if name.startswith("TIDEGATE_")}
+    known["TIDEGATE_HOME"] = str(ground.settings.home.resolve())
+    return "\n".join([of_file, *(f"{name}={value}" for name, value in known.items())])
+
+
+def _ended(ran: Ran) -> dict[str, int | float]:
+    jobs = re.findall(r"🏁\s+Job (succeeded|failed)", ran.said)
     steps = re.findall(r"(✅|❌)\s+(?:Success|Failure) - Main ", ran.said)
-    figures = {
-        "jobs": len(ended), "failed": max(ended.count("failed"), int(ran.exit_status != 0 or not ended)),
-        "steps": len(steps), "of_jobs": len(planned), "seconds": round(ran.seconds, 1),
+    return {
+        "jobs": len(jobs), "failed": max(jobs.count("failed"), int(ran.exit_status != 0 or not jobs)),
+        "steps": len(steps), "seconds": round(ran.seconds, 1),
     }  # fmt: skip
-    rest = ", ".join(job for job in planned if job != JOB) or "none"
-    text = f"run here: the job {JOB}, with {Path(sys.executable).name} of the checkout; not run: {rest}\n{ran.said}"
-    yield Finding("ci/act_push.log", text, figures, ran.command, ran.exit_status)
 
 
 def _workflows(root: Path) -> list[Path]:

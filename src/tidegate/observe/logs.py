@@ -34,7 +34,7 @@ def about(**names: str) -> AbstractContextManager[Any]:
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Write log lines to `stream` (standard error by default): coloured on a terminal, JSON elsewhere."""
+    """Write log lines to `stream` (standard error by default): coloured on a terminal (without NO_COLOR), JSON elsewhere."""
     out = stream or sys.stderr
     hidden = sorted(secrets(settings), key=len, reverse=True)
 
@@ -43,7 +43,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 
     renderer: Any = structlog.processors.JSONRenderer(default=str)
     if out.isatty():
-        renderer = structlog.dev.ConsoleRenderer()
+        renderer = structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

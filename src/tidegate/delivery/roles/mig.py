@@ -10,6 +10,7 @@ from tidegate.delivery.cited import Asked, cite, figures, file, shown, why_not
 from tidegate.delivery.ledger import Exhibit
 from tidegate.delivery.markdown import code, head, link, table
 from tidegate.delivery.work import Work
+from tidegate.errors import StackError
 from tidegate.migrate import door, steps
 from tidegate.migrate.door import Standing
 from tidegate.migrate.locks import AGAINST_READERS, AGAINST_WRITERS
@@ -176,6 +177,21 @@ def zero_downtime_plan(work: Work) -> str:
         "",
         *_next(work, known),
     ])  # fmt: skip
+
+
+def database(work: Work) -> str:
+    """Return database.yml: what continuous integration runs when the schema changes, as it is in this delivery's commit.
+
+    Raises:
+        StackError: the checkout has no such workflow.
+    """
+    workflow = work.settings.project / ".github/workflows/database.yml"
+    if not workflow.exists():
+        raise StackError(
+            f"expected {workflow.relative_to(work.settings.project)}, which runs what a migration must hold"
+        )
+    told = f"# Of the delivery {work.delivery.delivery_id}, commit {work.delivery.code_version[:12]}."
+    return f"{told}\n{workflow.read_text(encoding='utf-8')}"
 
 
 def _next(work: Work, known: list[Step]) -> list[str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from tidegate.delivery import github, ledger, scaling, thoughts
-from tidegate.delivery.markdown import head, table
+from tidegate.delivery.cited import shown
+from tidegate.delivery.ledger import Exhibit
+from tidegate.delivery.markdown import head, link, table
 from tidegate.delivery.team import Team
 from tidegate.delivery.work import Work
 from tidegate.settings import Settings
@@ -16,6 +20,10 @@ from tidegate.strategy.model import Strategy
 
 #: Of a risk: how grave the letters of probability and impact are together.
 _GRAVITY = {"H": 3, "M": 2, "L": 1}
+#: Figures that say how fast something is. `target_ms` says how fast it should be, `seconds` how long measuring took.
+_SPEEDS = re.compile(r"(?!target_).+_(ms|seconds)|(.+_)?(tps|per_second|hit_rate|hit_ratio)")
+#: The last words of those of which the least is the worst.
+_MORE_IS_BETTER = ("tps", "per_second", "rate", "ratio", "share", "percent")
 
 
 @dataclass(frozen=True)
@@ -202,6 +210,60 @@ def risk_register(work: Work) -> str:
 def github_issues(work: Work) -> str:
     """GITHUB_ISSUES.md: the commands that make project, labels, milestones and issues, done or ready to be run."""
     return github.issues(work)
+
+
+def baseline_metrics(work: Work) -> str:
+    """baseline_metrics.md: each speed, and each number that the strategy sets a target for, before this delivery and now."""
+    with connect(work.settings) as connection:
+        earlier = [
+            one
+            for one in ledger.deliveries(connection, work.team.name)
+            if one.state == "success" and one.started_at < work.delivery.started_at
+        ]
+        taken = ledger.exhibits(connection, earlier[0].delivery_id) if earlier else []
+    targets = {
+        (one.judge.probe, one.judge.figure): f"{one.target.bound} (line {one.line})"
+        for one in judged(work.strategy)
+        if one.target and one.judge.unit
+    }
+    before, now = _worst(taken, targets), _worst(work.exhibits, targets)
+    rows = []
+    for key in sorted(before | now, key=lambda one: (one not in targets, one)):
+        (was, _), (value, exhibit) = before.get(key, (None, None)), now.get(key, (None, None))
+        change = f"{(value - was) / was:+.0%}" if was and value is not None else ""
+        _, wave = next(iter(work.team.takers(key[0])), ("", work.wave))
+        milestone = github.milestone_of(work.team, work.strategy, wave)
+        rows.append(
+            [f"{key[0]} {key[1]}", targets.get(key, ""), _number(was), _number(value), change, milestone, link(exhibit, 2) if exhibit else ""]
+        )  # fmt: skip
+    told = f"`{earlier[0].delivery_id}`, commit `{earlier[0].code_version[:12]}`" if earlier else "no delivery yet"
+    return "\n".join(
+        [
+            *head(work, f"Performance baselines: {len(before)} measured before, {len(now)} in this delivery"),
+            f"Before is the team's last delivery that ended well: {told}. Of several files of a probe the worst speaks.",
+            "",
+            *table(["figure", "target", "before", "now", "change", "milestone", "evidence"], rows),
+        ]
+    )
+
+
+def _worst(
+    exhibits: Iterable[Exhibit], targets: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[float, Exhibit]]:
+    """Return the worst of each figure that is a speed or has a target, with its file, by probe and figure."""
+    known, found = set(targets), dict[tuple[str, str], tuple[float, Exhibit]]()
+    for one in exhibits:
+        for name, value in one.figures.items():
+            key = (one.probe, name)
+            if not isinstance(value, int | float) or not (key in known or _SPEEDS.fullmatch(name)):
+                continue
+            worse = min if name.endswith(_MORE_IS_BETTER) else max
+            found[key] = worse(found.get(key, (value, one)), (value, one), key=lambda pair: pair[0])
+    return found
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else shown(value)
 
 
 def _thought(work: Work, found: Estimate) -> list[str]:
