@@ -28,7 +28,7 @@ jobs:
 """
 
 JOBS = {
-    "migration-test": "echo home $TIDEGATE_HOME",
+    "migration-test": "echo home $TIDEGATE_HOME of $(realpath $TIDEGATE_PROJECT)",
     "pgtap-tests": "exit 3",
     "performance-benchmark": "echo $TIDEGATE_WAREHOUSE_URL $TIDEGATE_POOL_URL",
 }
@@ -89,6 +89,7 @@ def test_jobs_of_the_database_find_the_stack_and_not_the_checkout(
 ) -> None:
     (ground.settings.project / ".env").write_text("TIDEGATE_POOL_URL=told-by-the-file\n")
     monkeypatch.setenv("TIDEGATE_WAREHOUSE_URL", "told-by-the-environment")
+    monkeypatch.setenv("TIDEGATE_PROJECT", str(ground.settings.project))
     jobs = {job: f"    runs-on: ubuntu-24.04\n    steps:\n      - run: {line}\n" for job, line in JOBS.items()}
     write(ground, "name: small\non: [push]\njobs:\n" + "".join(f"  {job}:\n{text}" for job, text in jobs.items()))
     found = {one.file: one for one in workflows.act_database(ground)}
@@ -98,7 +99,8 @@ def test_jobs_of_the_database_find_the_stack_and_not_the_checkout(
         (1, 1, 1),
         (1, 0, 0),
     ]
-    assert f"home {ground.settings.home}" in found["ci/act_migration.log"].text
+    assert f"home {ground.settings.home} of /" in found["ci/act_migration.log"].text
+    assert f"of {ground.settings.project}" not in found["ci/act_migration.log"].text
     assert "told-by-the-environment told-by-the-file" in found["ci/act_benchmark.log"].text
     assert not any("told-by" in one.command for one in found.values())
     write(ground, WELL)

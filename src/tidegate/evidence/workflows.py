@@ -95,11 +95,14 @@ def _job(ground: Ground, job: str) -> Ran:
 
 
 def _variables(ground: Ground) -> str:
-    """Return what the platform is told by its environment, and by the file `.env`, which is not in a copy."""
+    """Return what the platform is told by its environment, and by the file `.env`, which is not in a copy.
+
+    But for the project: that is the copy, lest what a job measures is written over what this delivery has measured.
+    """
     file = ground.settings.project / ".env"
     of_file = file.read_text(encoding="utf-8") if file.exists() else ""
     known = {name: value for name, value in os.environ.items() if name.startswith("TIDEGATE_")}
-    known["TIDEGATE_HOME"] = str(ground.settings.home.resolve())
+    known |= {"TIDEGATE_HOME": str(ground.settings.home.resolve()), "TIDEGATE_PROJECT": "."}
     return "\n".join([of_file, *(f"{name}={value}" for name, value in known.items())])
 
 
