@@ -95,10 +95,10 @@ def identify(contract: Contract, partition: str, delivery: Delivery) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def _only_partition(settings: Settings, contract: Contract, delivery: Delivery, spool: Path) -> str:
+def _only_partition(settings: Settings, contract: Contract, delivery: Delivery, folder: Path) -> str:
     if contract.partitioning is None:
         return WHOLE
-    found = partitions(contract, delivery, spool / "partitions", settings.duckdb_memory)
+    found = partitions(contract, delivery, folder / "partitions", settings.duckdb_memory)
     if len(found) == 1:
         return found[0]
     if not found:
