@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from tests.delivery.delivered import Delivered, begun, measured, warehouse
@@ -16,12 +14,17 @@ from tidegate.delivery.work import Work
 from tidegate.stack.postgres import PostgresServer
 
 PLACE = "evidence/performance/baseline_metrics.md"
+FIRST = "first.md"
 
 
 @pytest.fixture(scope="module")
 def second(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Delivered]:
-    """A delivery that has begun after one that was released, and one that failed."""
+    """A delivery that has begun after one that failed, one that was released, and another that failed."""
     with warehouse(postgres, tmp_path_factory.mktemp("baselines")) as settings:
+        first = begun(settings, "before_9", ago=timedelta(days=9))
+        work.write(manager(first, "1"), PLACE)
+        (first.root / PLACE).rename(first.root / FIRST)
+        first.end("failed")
         for days, slower, state in ((6, 2.0, "success"), (3, 9.0, "failed")):
             before = begun(settings, f"before_{days}", ago=timedelta(days=days), probes=measured(slower))
             before.wave("2")
@@ -85,8 +88,4 @@ def test_an_artifact_that_lies_among_the_evidence_is_held_to_its_hash(second: De
 
 
 def test_a_first_delivery_says_that_there_is_nothing_before_it(second: Delivered) -> None:
-    place = cases.find(second.settings, second.delivery_id)
-    first = replace(place, delivery=replace(place.delivery, started_at=place.delivery.started_at - timedelta(days=30)))
-    path: Path = second.root / PLACE
-    work.write(first.role("PM", "1"), PLACE)
-    assert "no delivery yet" in path.read_text()
+    assert "no delivery yet" in (second.root / FIRST).read_text()

@@ -9,12 +9,12 @@ from decimal import Decimal
 
 from tidegate.delivery import github, ledger, scaling, thoughts
 from tidegate.delivery.cited import shown
-from tidegate.delivery.ledger import Exhibit
+from tidegate.delivery.ledger import Delivery, Exhibit
 from tidegate.delivery.markdown import head, link, table
 from tidegate.delivery.team import Team
 from tidegate.delivery.work import Work
 from tidegate.settings import Settings
-from tidegate.stores.postgres import connect
+from tidegate.stores.postgres import Connection, connect
 from tidegate.strategy.judges import judged
 from tidegate.strategy.model import Strategy
 
@@ -215,12 +215,8 @@ def github_issues(work: Work) -> str:
 def baseline_metrics(work: Work) -> str:
     """baseline_metrics.md: each speed, and each number that the strategy sets a target for, before this delivery and now."""
     with connect(work.settings) as connection:
-        earlier = [
-            one
-            for one in ledger.deliveries(connection, work.team.name)
-            if one.state == "success" and one.started_at < work.delivery.started_at
-        ]
-        taken = ledger.exhibits(connection, earlier[0].delivery_id) if earlier else []
+        last = _last(connection, work.team)
+        taken = ledger.exhibits(connection, last.delivery_id) if last else []
     targets = {
         (one.judge.probe, one.judge.figure): f"{one.target.bound} (line {one.line})"
         for one in judged(work.strategy)
@@ -236,7 +232,7 @@ def baseline_metrics(work: Work) -> str:
         rows.append(
             [f"{key[0]} {key[1]}", targets.get(key, ""), _number(was), _number(value), change, milestone, link(exhibit, 2) if exhibit else ""]
         )  # fmt: skip
-    told = f"`{earlier[0].delivery_id}`, commit `{earlier[0].code_version[:12]}`" if earlier else "no delivery yet"
+    told = f"`{last.delivery_id}`, commit `{last.code_version[:12]}`" if last else "no delivery yet"
     return "\n".join(
         [
             *head(work, f"Performance baselines: {len(before)} measured before, {len(now)} in this delivery"),
@@ -295,6 +291,11 @@ def _added(work: Work) -> list[str]:
 def planned(settings: Settings, team: Team) -> dict[str, float]:
     """Return the seconds that each wave is planned to take: what it took in the team's newest delivery that ended well."""
     with connect(settings) as connection:
-        before = [one for one in ledger.deliveries(connection, team.name) if one.state == "success"]
-        done = ledger.work(connection, before[0].delivery_id) if before else []
+        last = _last(connection, team)
+        done = ledger.work(connection, last.delivery_id) if last else []
     return ledger.seconds_by_wave(done)
+
+
+def _last(connection: Connection, team: Team) -> Delivery | None:
+    """Return the team's newest delivery that ended well."""
+    return next((one for one in ledger.deliveries(connection, team.name) if one.state == "success"), None)
