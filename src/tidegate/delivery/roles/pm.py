@@ -20,8 +20,8 @@ from tidegate.strategy.model import Strategy
 
 #: Of a risk: how grave the letters of probability and impact are together.
 _GRAVITY = {"H": 3, "M": 2, "L": 1}
-#: Figures that say how fast something is. `target_ms` says how fast it should be, `seconds` how long measuring took.
-_SPEEDS = re.compile(r"(?!target_).+_(ms|seconds)|(.+_)?(tps|per_second|hit_rate|hit_ratio)")
+#: Figures that say how fast something is: neither how fast it should be, nor how long it ran or took to measure.
+_SPEEDS = re.compile(r"(?!target_|limit_|uptime_).+_(ms|seconds)|(.+_)?(tps|per_second|hit_rate|hit_ratio)")
 #: The last words of those of which the least is the worst.
 _MORE_IS_BETTER = ("tps", "per_second", "rate", "ratio", "share", "percent")
 
