@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 from tests.delivery.delivered import Delivered, begun, measured, warehouse
 
-from tidegate.delivery import board, cases, github, manifest, work
+from tidegate.delivery import board, cases, github, manifest, team, work
 from tidegate.delivery.ledger import Exhibit
 from tidegate.delivery.work import Work
 from tidegate.stack.postgres import PostgresServer
+from tidegate.strategy import read
 
 PLACE = "evidence/performance/baseline_metrics.md"
 FIRST = "first.md"
@@ -89,3 +90,13 @@ def test_an_artifact_that_lies_among_the_evidence_is_held_to_its_hash(second: De
 
 def test_a_first_delivery_says_that_there_is_nothing_before_it(second: Delivered) -> None:
     assert "no delivery yet" in (second.root / FIRST).read_text()
+
+
+@pytest.mark.parametrize("name", ["database", "data", "python"])
+def test_every_teams_manager_compares_at_the_end(second: Delivered, name: str) -> None:
+    found = team.load(second.settings.project, name)
+    strategy = read(second.settings.project / found.strategy)
+    ending = Work(second.settings, found, strategy, second.delivery, found.roles["PM"], "5")
+    made = {path: work.write(ending, path) for path in found.artifacts("PM", "5")}
+    assert made.keys() == {PLACE, "GITHUB_ISSUES.md"}
+    assert (second.root / PLACE).read_text().startswith("# Performance baselines: ")
