@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tidegate.errors import StackError
 from tidegate.evidence.probe import CannotRunError, Finding, Ground, Ran, run
 from tidegate.stack.postgres_binaries import client
 
@@ -33,9 +34,9 @@ def tools(ground: Ground) -> Iterator[Finding]:
 
 def _answer(ground: Ground, words: list[str]) -> Ran | None:
     """Return what a tool says of itself; None where it, or the part of it that is asked, is not there."""
-    program = client("psql", ground.settings.postgres_bin) if words[0] == "psql" else words[0]
     try:
+        program = client("psql", ground.settings.postgres_bin) if words[0] == "psql" else words[0]
         ran = run([program, *words[1:]])
-    except CannotRunError:
+    except (CannotRunError, StackError):
         return None
     return ran if ran.exit_status == 0 else None
