@@ -56,7 +56,7 @@ def test_a_baseline_is_of_the_last_delivery_that_ended_well_and_of_its_worst_fil
     assert measured_now["pgbench tps"][1:4] == ["302", "603.9", "+100%"]
     # QA has not measured yet.
     assert measured_now["backup_restore rto_seconds"][1:4] == ["12.01", "not measured", ""]
-    (file,) = [measured_now["explain p95_ms"][5].partition("](")[2].rstrip(")")]
+    file = measured_now["explain p95_ms"][5].partition("](")[2].rstrip(")")
     assert (second.root / PLACE).parent.joinpath(file).exists()
 
 

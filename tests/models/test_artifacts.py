@@ -95,8 +95,8 @@ def test_every_artifact_of_these_roles_is_made(delivered: Delivered) -> None:
 
 def test_no_section_is_empty(all_teams: dict[str, Delivered]) -> None:
     empty = []
-    made = ((path, text) for one in all_teams.values() for path, text in one.made.items())
-    for path, text in ((path, text) for path, text in made if path.endswith(".md")):
+    made = [(path, text) for one in all_teams.values() for path, text in one.made.items() if path.endswith(".md")]
+    for path, text in made:
         parts = re.split(r"^(#+ .*)$", re.sub(r"```.*?```", "code", text, flags=re.S), flags=re.M)[1:]
         sections = list(zip(parts[::2], parts[1::2], strict=True))
         for (title, body), (following, _) in itertools.pairwise([*sections, ("# end", "")]):

@@ -160,7 +160,7 @@ def _measured(asked: _Asked, figure: _Figure, case: Case) -> Verdict:
     except QuantityError as error:
         return asked.says("FAIL", str(error))
     # Of several files the one that is farthest off speaks for all.
-    worst: Callable[..., tuple[Decimal, Exhibit]] = min if figure.bound.comparison in (">", ">=") else max
+    worst: Callable[..., tuple[Decimal, Exhibit]] = min if figure.bound.is_floor else max
     value, one = worst(bad or found, key=lambda pair: pair[0])
     shown = f"{value.normalize():f} {figure.unit if figure.unit != 'of 1' else ''}".rstrip()
     told = f"{shown} ({one.path})" + (f", and {len(bad) - 1} more" if len(bad) > 1 else "")

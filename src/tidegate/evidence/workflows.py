@@ -43,7 +43,9 @@ def actionlint(ground: Ground) -> Iterator[Finding]:
 
 def act(ground: Ground) -> Iterator[Finding]:
     """Have act plan a push, and run the job `check` of it on this machine, in a copy of the checkout."""
-    checked, listed, planned = _planned(ground)
+    # A run on this machine has no containers, and act's own dry run would run its steps.
+    checked, listed = _push(ground, "--validate", "--strict"), _push(ground, "--list")
+    planned = _jobs(listed)
     failed = int(bool(checked.exit_status or listed.exit_status))
     yield Finding(
         "ci/act_dryrun.log", f"{checked.said}\n{listed.said}", {"jobs": len(planned), "failed": failed},
@@ -63,7 +65,7 @@ def act(ground: Ground) -> Iterator[Finding]:
 
 def act_database(ground: Ground) -> Iterator[Finding]:
     """Have act run the jobs that need a warehouse: they find the stack that runs here, and its rehearsal."""
-    *_, planned = _planned(ground)
+    planned = _jobs(_push(ground, "--list"))
     for file, job in OF_DATABASE.items():
         if job not in planned:
             raise CannotRunError(f"no workflow runs a job `{job}` on a push")
@@ -71,27 +73,26 @@ def act_database(ground: Ground) -> Iterator[Finding]:
         yield Finding(f"ci/{file}.log", ran.said, _ended(ran), ran.command, ran.exit_status)
 
 
-def _planned(ground: Ground) -> tuple[Ran, Ran, list[str]]:
-    """Return what act says of the workflows, of the jobs of a push, and their names."""
-    project = ground.settings.project
-    with tempfile.TemporaryDirectory() as home:
-        # A run on this machine has no containers, and act's own dry run would run its steps.
-        checked = run(["act", "push", "--validate", "--strict"], {"HOME": home}, folder=project)
-        listed = run(["act", "push", "--list"], {"HOME": home}, folder=project)
-    return checked, listed, [line.split()[1] for line in listed.said.splitlines() if re.match(r"\d+ ", line)]
+def _jobs(listed: Ran) -> list[str]:
+    """Return the names of the jobs of a push, as act has listed them."""
+    return [line.split()[1] for line in listed.said.splitlines() if re.match(r"\d+ ", line)]
 
 
 def _job(ground: Ground, job: str) -> Ran:
     """Run one job on this machine, with the settings of this stack, in a copy of the checkout."""
-    project = ground.settings.project
-    here = [f"--platform={label}=-self-hosted" for label in _labels(project)]
-    with tempfile.TemporaryDirectory() as home:
+    here = [f"--platform={label}=-self-hosted" for label in _labels(ground.settings.project)]
+    with tempfile.TemporaryDirectory() as folder:
         # In a file, for addresses have passwords in them, and arguments are seen by everybody.
-        variables = Path(home) / "env"
+        variables = Path(folder) / "env"
         variables.touch(mode=0o600)
         variables.write_text(_variables(ground), encoding="utf-8")
-        told = ["--env=NO_COLOR=1", f"--env-file={variables}"]
-        return run(["act", "push", f"--job={job}", *told, *here], {"HOME": home}, folder=project)
+        return _push(ground, f"--job={job}", "--env=NO_COLOR=1", f"--env-file={variables}", *here)
+
+
+def _push(ground: Ground, *options: str) -> Ran:
+    """Have act take a push of the checkout, in a home of its own."""
+    with tempfile.TemporaryDirectory() as home:
+        return run(["act", "push", *options], {"HOME": home}, folder=ground.settings.project)
 
 
 def _variables(ground: Ground) -> str:

@@ -41,7 +41,7 @@ def _approval_above_tolerance(strategy: Strategy) -> Iterator[tuple[int, str]]:
     for threshold in cost.auto_approve.targets:
         for limit in (
             *cost.tolerance.targets,
-            *(t for t in cost.forbidden.targets if t.bound.comparison in (">", ">=")),
+            *(t for t in cost.forbidden.targets if t.bound.is_floor),
         ):
             shown = f"{threshold.bound.unit.symbol}{threshold.bound.value}"
             other = f"{limit.bound} of line {limit.line}"

@@ -115,6 +115,11 @@ class Bound:
         """The number in its dimension's own unit: seconds, bytes, a share of 1."""
         return self.value * self.unit.factor
 
+    @property
+    def is_floor(self) -> bool:
+        """Whether it is to be reached or passed: of several figures the least is then the farthest off."""
+        return self.comparison in (">", ">=")
+
     def holds(self, measured: float | Decimal, measured_in: str) -> bool:
         """Say whether a measured figure, given in that unit, is as it should be.
 

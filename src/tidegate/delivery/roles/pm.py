@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -16,14 +16,13 @@ from tidegate.delivery.work import Work
 from tidegate.settings import Settings
 from tidegate.stores.postgres import Connection, connect
 from tidegate.strategy.judges import judged
-from tidegate.strategy.model import Strategy
+from tidegate.strategy.model import Strategy, Target
 
 #: Of a risk: how grave the letters of probability and impact are together.
 _GRAVITY = {"H": 3, "M": 2, "L": 1}
 #: Figures that say how fast something is: neither how fast it should be, nor how long it ran or took to measure.
-_SPEEDS = re.compile(r"(?!target_|limit_|uptime_).+_(ms|seconds)|(.+_)?(tps|per_second|hit_rate|hit_ratio)")
-#: The last words of those of which the least is the worst.
-_MORE_IS_BETTER = ("tps", "per_second", "rate", "ratio", "share", "percent")
+_TIMES = re.compile(r"(?!target_|limit_|uptime_).+_(ms|seconds)")
+_RATES = ("tps", "per_second", "hit_rate", "hit_ratio")
 
 
 @dataclass(frozen=True)
@@ -218,7 +217,7 @@ def baseline_metrics(work: Work) -> str:
         last = _last(connection, work.team)
         taken = ledger.exhibits(connection, last.delivery_id) if last else []
     targets = {
-        (one.judge.probe, one.judge.figure): f"{one.target.bound} (line {one.line})"
+        (one.judge.probe, one.judge.figure): one.target
         for one in judged(work.strategy)
         if one.target and one.judge.unit
     }
@@ -229,8 +228,9 @@ def baseline_metrics(work: Work) -> str:
         change = f"{(value - was) / was:+.0%}" if was and value is not None else ""
         _, wave = next(iter(work.team.takers(key[0])), ("", work.wave))
         milestone = github.milestone_of(work.team, work.strategy, wave)
+        target = f"{targets[key].bound} (line {targets[key].line})" if key in targets else ""
         rows.append(
-            [f"{key[0]} {key[1]}", targets.get(key, ""), _number(was), _number(value), change, milestone, link(exhibit, 2) if exhibit else ""]
+            [f"{key[0]} {key[1]}", target, _number(was), _number(value), change, milestone, link(exhibit, 2) if exhibit else ""]
         )  # fmt: skip
     told = f"`{last.delivery_id}`, commit `{last.code_version[:12]}`" if last else "no delivery yet"
     return "\n".join(
@@ -244,16 +244,16 @@ def baseline_metrics(work: Work) -> str:
 
 
 def _worst(
-    exhibits: Iterable[Exhibit], targets: Iterable[tuple[str, str]]
+    exhibits: Iterable[Exhibit], targets: Mapping[tuple[str, str], Target]
 ) -> dict[tuple[str, str], tuple[float, Exhibit]]:
     """Return the worst of each figure that is a speed or has a target, with its file, by probe and figure."""
-    known, found = set(targets), dict[tuple[str, str], tuple[float, Exhibit]]()
+    found = dict[tuple[str, str], tuple[float, Exhibit]]()
     for one in exhibits:
         for name, value in one.figures.items():
-            key = (one.probe, name)
-            if not isinstance(value, int | float) or not (key in known or _SPEEDS.fullmatch(name)):
+            key, is_rate = (one.probe, name), name.endswith(_RATES)
+            if not isinstance(value, int | float) or not (key in targets or is_rate or _TIMES.fullmatch(name)):
                 continue
-            worse = min if name.endswith(_MORE_IS_BETTER) else max
+            worse = min if (targets[key].bound.is_floor if key in targets else is_rate) else max
             found[key] = worse(found.get(key, (value, one)), (value, one), key=lambda pair: pair[0])
     return found
 
